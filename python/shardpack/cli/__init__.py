@@ -1,0 +1,95 @@
+"""The ``shardpack`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from shardpack._native import __version__
+from shardpack.cli import bench, cat, compress, decompress, info, train_dict, verify
+from shardpack.cli.console import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_TERMINATED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+__all__ = ["main"]
+
+_VERBS = (compress, decompress, cat, info, verify, train_dict, bench)
+
+_EPILOG = """\
+exit codes:
+  0    everything went well
+  1    some file failed; the others were done
+  2    the command line makes no sense
+  130  interrupted (Ctrl-C); no half-written file is left
+  141  the reader of the output went away
+
+environment:
+  SHARDPACK_NUM_THREADS  threads to work with, unless --threads says otherwise
+  NO_COLOR               no colours, also on a terminal
+
+examples:
+  shardpack compress data.csv              write data.csv.s4, keep data.csv
+  shardpack cat --range 1M:2M data.csv.s4  a part of it, without decoding the rest
+  shardpack COMMAND --help                 all options, with examples
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The command line without the program name; that of the process when ``None``.
+
+    Returns:
+        The exit code.
+    """
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        print("shardpack: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter would flush to the closed pipe once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="shardpack",
+        description="Compress files so that any part of them can be read back alone.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"shardpack {__version__}")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    for verb in _VERBS:
+        verb.add_parser(verbs)
+    options = parser.parse_args(_join_ranges(arguments))
+    status: int = options.run(options)
+    sys.stdout.flush()
+    return status
+
+
+def _join_ranges(arguments: list[str]) -> list[str]:
+    """Write ``--range -10:`` as ``--range=-10:``; argparse takes the former for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--range" and argument.startswith("-") and ":" in argument:
+            joined[-1] = f"--range={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    # An exception instead of a sudden end, so that temporary files are removed.
+    sys.exit(EXIT_TERMINATED)

@@ -1,0 +1,78 @@
+"""``shardpack cat``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardpack.batch import write_all
+from shardpack.cli import arguments
+from shardpack.cli.console import Console
+from shardpack.cli.inputs import (
+    find_inputs,
+    read_dictionary,
+    standard_input,
+    standard_output,
+    usage_error,
+)
+from shardpack.cli.sizes import byte_range
+from shardpack.files import iter_range
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add_parser"]
+
+_EXAMPLES = """\
+  shardpack cat data.csv.s4 | head
+  shardpack cat --range 1M:2M data.csv.s4  one MiB, decoding only the frames around it
+  shardpack cat --range -1K: log.s4        the last KiB
+  shardpack cat --range :64K a.s4 b.s4     the first 64 KiB of each
+
+START and END count original bytes like a Python slice: START is the first byte, END the first one
+not wanted; negative ones count from the end; K, M, G and T are powers of 1024.
+"""
+
+
+def add_parser(verbs: arguments.Verbs) -> None:
+    """Describe the verb."""
+    parser = arguments.new_parser(
+        verbs, "cat", "Write original bytes, or a part of them, to standard output.", _EXAMPLES
+    )
+    arguments.add_files(parser, standard_input=True, recursive=False)
+    parser.add_argument(
+        "--range",
+        type=byte_range,
+        metavar="START:END",
+        default=(None, None),
+        help="only these bytes; reads no more of an .s4 file than it must",
+    )
+    arguments.add_dictionary(parser)
+    arguments.add_threads(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the files of the command line; gives the exit code."""
+    console = Console(options)
+    try:
+        dictionary = read_dictionary(options)
+    except ValueError as error:
+        return usage_error(str(error))
+    inputs = find_inputs(options, console, wanted=lambda _name: False)
+    sink = standard_output()
+
+    def write(number: int) -> None:
+        item = inputs[number]
+        pieces = iter_range(
+            standard_input() if item.is_standard else item.path,
+            *options.range,
+            dictionary=dictionary,
+            threads=options.threads,
+        )
+        # Not a `for` loop: its variable would keep a batch alive while the next is decoded.
+        while piece := next(pieces, b""):
+            write_all(sink, piece)
+            del piece
+
+    return console.each([item.path for item in inputs], write)

@@ -1,0 +1,84 @@
+"""``shardpack verify``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from shardpack.cli import arguments
+from shardpack.cli.console import EXPECTED_ERRORS, Console, describe, paint, printable
+from shardpack.cli.inputs import find_inputs, read_dictionary, total_size, usage_error
+from shardpack.cli.sizes import format_size
+from shardpack.container import container_of_name
+from shardpack.files import verify_file
+
+if TYPE_CHECKING:
+    import argparse
+
+    from shardpack.files import FileReport
+
+__all__ = ["add_parser"]
+
+_EXAMPLES = """\
+  shardpack verify data.csv.s4
+  shardpack verify -r /backup && echo all good
+  shardpack verify -q -r /backup           name only the damaged ones
+  shardpack verify --json data.csv.s4
+
+Everything is decoded: every checksum and size is checked, and every entry of a sidecar against the
+frame it stands for. The exit code is 1 if any file fails.
+"""
+
+
+def add_parser(verbs: arguments.Verbs) -> None:
+    """Describe the verb."""
+    parser = arguments.new_parser(
+        verbs, "verify", "Check packed files, byte by byte, without writing.", _EXAMPLES
+    )
+    arguments.add_files(parser, standard_input=False)
+    arguments.add_dictionary(parser)
+    arguments.add_json(parser)
+    arguments.add_threads(parser)
+    arguments.add_quiet(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify the files of the command line; gives the exit code."""
+    console = Console(options)
+    inputs = find_inputs(options, console, wanted=lambda name: container_of_name(name) is not None)
+    try:
+        dictionary = read_dictionary(options)
+    except ValueError as error:
+        return usage_error(str(error))
+    facts: list[dict[str, object]] = []
+    with console.progress(total_size(inputs)) as bar:
+        for item in inputs:
+            try:
+                report = verify_file(
+                    item.path, threads=options.threads, dictionary=dictionary, progress=bar
+                )
+            except EXPECTED_ERRORS as error:
+                console.failed = True
+                text = describe(error, item.path)
+                facts.append({"source": item.path, "verified": False, "error": text})
+                line = f"{printable(item.path)}: {paint('FAILED', 'red', sys.stdout)}, {text}"
+            else:
+                facts.append(report.to_dict())
+                line = "" if options.quiet else _line(report)
+            if line and not options.json:
+                console.say(line)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    return console.status
+
+
+def _line(report: FileReport) -> str:
+    facts = [paint("ok", "green", sys.stdout), format_size(report.original_size)]
+    if report.frames is not None:
+        facts.append(f"{report.frames} frame{'' if report.frames == 1 else 's'}")
+    facts.append(f"crc32c {report.crc32c or 0:#010x}")
+    if report.sidecar != "absent":
+        facts.append(f"sidecar {report.sidecar}")
+    return f"{printable(report.source or '-')}: {', '.join(facts)}"

@@ -1,0 +1,153 @@
+//! Many records in one call: from a sequence to a list, from Arrow to Arrow.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyList},
+};
+
+use super::{
+    array::{self, BinaryArray},
+    buffer::Input,
+    error::of_record,
+    run::{COMPRESS_WEIGHT, Work, run_for},
+};
+use crate::{
+    codec::{Codec, record},
+    error::Error,
+    pool::{self, Cancel},
+};
+
+type Runs = Result<Vec<record::Run>, (usize, Error)>;
+
+/// A record costs at least this much, however short it is.
+const RECORD_WEIGHT: usize = 64;
+
+pub fn compress_many<'py>(
+    py: Python<'py>,
+    codec: Arc<dyn Codec>,
+    records: &Bound<'py, PyAny>,
+    threads: Option<usize>,
+) -> PyResult<Bound<'py, PyAny>> {
+    each(
+        py,
+        records,
+        threads,
+        COMPRESS_WEIGHT,
+        move |records, cancel| record::compress_many(&*codec, records, cancel),
+    )
+}
+
+pub fn decompress_many<'py>(
+    py: Python<'py>,
+    codec: Arc<dyn Codec>,
+    records: &Bound<'py, PyAny>,
+    limit: u64,
+    threads: Option<usize>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // Decoders write several times what they read.
+    each(py, records, threads, 4, move |records, cancel| {
+        record::decompress_many(&*codec, records, limit, cancel)
+    })
+}
+
+fn each<'py>(
+    py: Python<'py>,
+    records: &Bound<'py, PyAny>,
+    threads: Option<usize>,
+    weight: usize,
+    work: impl FnOnce(&[Option<&[u8]>], &Cancel) -> Runs + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    let source = Source::new(records)?;
+    let weight = source.len().saturating_mul(weight);
+    let is_arrow = matches!(source, Source::Arrow(_));
+    let job = move |cancel: &Cancel| work(&source.slices(), cancel);
+    // Several threads are worth it long before signals matter.
+    let parallel = weight >= PARALLEL_FROM && threads.unwrap_or_else(pool::default_threads) > 1;
+    let weight = if parallel { POOLED } else { weight };
+    let runs = run_for(py, Work { weight, threads }, job)?;
+    let runs = runs.map_err(of_record)?;
+    if is_arrow {
+        let array = py.detach(|| array::from_runs(runs))?;
+        Ok(Bound::new(py, BinaryArray::from(array))?.into_any())
+    } else {
+        to_list(py, &runs).map(Bound::into_any)
+    }
+}
+
+/// Weight from which a batch goes to the pool.
+const PARALLEL_FROM: usize = 1 << 20;
+/// A weight that surely goes to the pool.
+const POOLED: usize = usize::MAX;
+
+fn to_list<'py>(py: Python<'py>, runs: &[record::Run]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for run in runs {
+        let mut rest = run.bytes.as_slice();
+        for &len in &run.lens {
+            match len {
+                None => list.append(py.None())?,
+                Some(len) => {
+                    let (record, after) = rest.split_at(len);
+                    list.append(PyBytes::new(py, record))?;
+                    rest = after;
+                }
+            }
+        }
+    }
+    Ok(list)
+}
+
+/// Records, held for as long as a job may need them.
+enum Source {
+    Sequence(Vec<Option<Input>>),
+    Arrow(Vec<ArrayRef>),
+}
+
+impl Source {
+    fn new(records: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(arrays) = array::import(records)? {
+            return Ok(Self::Arrow(arrays));
+        }
+        let mut inputs = Vec::with_capacity(records.len().unwrap_or(0));
+        for (index, record) in records.try_iter()?.enumerate() {
+            let record = record?;
+            let input = if record.is_none() {
+                None
+            } else {
+                Some(
+                    record
+                        .extract::<Input>()
+                        .map_err(|error| name_record(records.py(), index, &error))?,
+                )
+            };
+            inputs.push(input);
+        }
+        Ok(Self::Sequence(inputs))
+    }
+
+    /// Bytes of all records, each counted with what any record costs.
+    fn len(&self) -> usize {
+        self.slices()
+            .iter()
+            .map(|record| record.map_or(0, <[u8]>::len) + RECORD_WEIGHT)
+            .sum()
+    }
+
+    fn slices(&self) -> Vec<Option<&[u8]>> {
+        match self {
+            Self::Sequence(inputs) => inputs
+                .iter()
+                .map(|input| input.as_ref().map(Input::bytes))
+                .collect(),
+            Self::Arrow(arrays) => arrays.iter().flat_map(array::slices).collect(),
+        }
+    }
+}
+
+fn name_record(py: Python<'_>, index: usize, error: &PyErr) -> PyErr {
+    let text = format!("record {index}: {}", error.value(py));
+    PyErr::from_type(error.get_type(py), text)
+}

@@ -1,0 +1,133 @@
+//! Where native work runs, and how it is waited for.
+//!
+//! | work | runs | GIL |
+//! |---|---|---|
+//! | tiny | here | held: releasing it costs more than the work |
+//! | short | here | released |
+//! | long, or on several threads | on the pool | released; this thread wakes up to look for signals |
+//!
+//! On Ctrl-C the work is told to stop. What cannot stop soon (one libdeflate call) is left to finish
+//! on its pool thread: the job owns everything it touches, so nobody has to wait for it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use pyo3::prelude::*;
+
+use crate::{
+    error::Result,
+    pool::{self, Cancel},
+};
+
+/// Below this many bytes the GIL is kept: giving it up and getting it back costs about as much.
+const DETACH_FROM: usize = 2048;
+/// From this many bytes (a few milliseconds of decoding) work goes to the pool.
+const POOL_FROM: usize = 4 << 20;
+/// How often a waiting thread looks for signals.
+const SIGNAL_PERIOD: Duration = Duration::from_millis(50);
+/// How long interrupted work may take to stop before it is left alone.
+const STOP_PERIOD: Duration = Duration::from_millis(200);
+
+/// Bytes of compression count this often against the thresholds above, which are for decoding.
+pub const COMPRESS_WEIGHT: usize = 16;
+
+/// How much work a job is, and on how many threads it may run.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// Roughly the bytes that are touched, as a decoder would touch them.
+    pub weight: usize,
+    /// The caller's wish; `None` for the default.
+    pub threads: Option<usize>,
+}
+
+impl Work {
+    /// Work of decoding or copying `len` bytes.
+    pub const fn decode(len: usize) -> Self {
+        Self {
+            weight: len,
+            threads: None,
+        }
+    }
+
+    /// Work of compressing `len` bytes.
+    pub const fn compress(len: usize) -> Self {
+        Self {
+            weight: len.saturating_mul(COMPRESS_WEIGHT),
+            threads: None,
+        }
+    }
+
+    /// The same work on the given number of threads.
+    pub const fn on(self, threads: Option<usize>) -> Self {
+        Self { threads, ..self }
+    }
+}
+
+/// Runs `job` where it belongs and waits for it.
+///
+/// # Errors
+/// What the job returns, or the exception that a signal handler raised (`KeyboardInterrupt`).
+pub fn run<T, F>(py: Python<'_>, work: Work, job: F) -> PyResult<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Cancel) -> Result<T> + Send + 'static,
+{
+    run_for(py, work, job)?.map_err(PyErr::from)
+}
+
+/// As [`run`] for jobs with a result of their own.
+pub fn run_for<T, F>(py: Python<'_>, work: Work, job: F) -> PyResult<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Cancel) -> T + Send + 'static,
+{
+    if work.weight < DETACH_FROM {
+        return Ok(job(&Cancel::new()));
+    }
+    if work.weight < POOL_FROM {
+        return Ok(py.detach(|| job(&Cancel::new())));
+    }
+    let shared = Arc::new(Shared {
+        cancel: Cancel::new(),
+        result: Mutex::new(None),
+        ready: Condvar::new(),
+    });
+    let theirs = Arc::clone(&shared);
+    pool::spawn(work.threads, move || {
+        // A panic must not unwind into the pool, which would abort the process.
+        let result = catch_unwind(AssertUnwindSafe(|| job(&theirs.cancel)));
+        *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        theirs.ready.notify_one();
+    })?;
+    loop {
+        if let Some(result) = py.detach(|| shared.wait(SIGNAL_PERIOD)) {
+            return result.map_err(|panic| resume_unwind(panic));
+        }
+        if let Err(signal) = py.check_signals() {
+            shared.cancel.cancel();
+            py.detach(|| shared.wait(STOP_PERIOD));
+            return Err(signal);
+        }
+    }
+}
+
+struct Shared<T> {
+    cancel: Cancel,
+    result: Mutex<Option<thread::Result<T>>>,
+    ready: Condvar,
+}
+
+impl<T> Shared<T> {
+    fn wait(&self, period: Duration) -> Option<thread::Result<T>> {
+        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut result, _) = self
+            .ready
+            .wait_timeout_while(result, period, |result| result.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        result.take()
+    }
+}

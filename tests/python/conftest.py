@@ -1,0 +1,38 @@
+"""Settings of the test run: hypothesis profiles, and what a debug build leaves out."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from inputs import DEBUG_BUILD
+
+# No example database: a test run leaves nothing behind in the repository.
+settings.register_profile(
+    "fast",
+    max_examples=20,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "slow",
+    max_examples=1000,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("SHARDPACK_HYPOTHESIS", "fast"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not DEBUG_BUILD:
+        return
+    skip = pytest.mark.skip(reason="handles too many bytes for an unoptimised build")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)

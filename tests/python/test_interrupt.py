@@ -1,0 +1,115 @@
+"""Ctrl-C stops a long call within a second, and the module works on."""
+
+from __future__ import annotations
+
+import pytest
+
+from inputs import run_python
+
+INTERRUPT = """
+import os, signal, sys, threading, time
+import shardpack
+from shardpack import CpuGzip, CpuZstd, CpuZstdDict
+
+MIB = 1 << 20
+line = b"".join(b"%08d a line of some log\\n" % (i * 7919 % 10**8) for i in range(30_000))
+
+def text(size):
+    return (line * (size // len(line) + 1))[:size]
+
+def hard(size):
+    # Enough new bytes to keep the match finders busy.
+    import random
+    part = random.Random(1).randbytes(size // 2).hex().encode()
+    return part[:size]
+
+signals = []
+
+def press():
+    signals.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+def interrupted(call, after):
+    timer = threading.Timer(after, press)
+    start = time.perf_counter()
+    timer.start()
+    try:
+        call()
+    except KeyboardInterrupt:
+        late = time.perf_counter() - signals[0]
+        assert late < 1, f"stopped {late:.2f} s after the signal"
+    else:
+        timer.join()
+        sys.exit(f"ran to its end in {time.perf_counter() - start:.2f} s")
+    timer.join()
+    data = b"works on " * 1000
+    for codec in (CpuZstd(), CpuGzip()):
+        assert codec.decompress(*codec.compress(data)) == data
+    assert CpuZstd().decompress_many(CpuZstd().compress_many([data] * 1000)) == [data] * 1000
+    print("stopped")
+"""
+CALLS = {
+    "zstd level 19": "data = hard(96 * MIB); interrupted(lambda: CpuZstd(19).compress(data), 0.5)",
+    "zstd level 22 with the size": (
+        "data = hard(96 * MIB);"
+        "interrupted(lambda: CpuZstd(22, content_size=True).compress(data), 0.5)"
+    ),
+    "dictionary": (
+        "data = hard(96 * MIB); interrupted(lambda: CpuZstdDict(line, 19).compress(data), 0.5)"
+    ),
+    "gzip level 9": "data = hard(256 * MIB); interrupted(lambda: CpuGzip(9).compress(data), 0.5)",
+    "gzip members": (
+        "data = hard(256 * MIB); interrupted(lambda: CpuGzip(9).compress_members(data), 0.5)"
+    ),
+    "compress many": (
+        "data = hard(48 * MIB); records = [data[i:i + 4096] for i in range(0, len(data), 4096)];"
+        "interrupted(lambda: CpuZstd(19).compress_many(records), 0.5)"
+    ),
+    "one large record": (
+        "data = hard(96 * MIB); interrupted(lambda: CpuZstd(19).compress_many([data]), 0.5)"
+    ),
+    "objects": (
+        "data = hard(96 * MIB);interrupted(lambda: shardpack.encode_object(data, level=19), 0.5)"
+    ),
+    "streams": (
+        "data = hard(96 * MIB); interrupted(lambda: CpuZstd(19).compressor().compress(data), 0.5)"
+    ),
+    "decompress": (
+        "data = hard(96 * MIB); made = CpuGzip(1).compress(data); "
+        "interrupted(lambda: [CpuGzip().decompress(*made) for _ in range(60)], 0.5)"
+    ),
+    "decompress all": (
+        "data = hard(16 * MIB); made = CpuGzip(1).compress(data)[0] * 40;"
+        "interrupted(lambda: [CpuGzip().decompress_all(made) for _ in range(9)], 0.5)"
+    ),
+    "frames": (
+        "data = hard(64 * MIB); body = shardpack.encode_frames(CpuGzip(1), data, MIB)[0] * 6;"
+        "interrupted(lambda: [shardpack.decode_frames(body) for _ in range(30)], 0.5)"
+    ),
+    "decompress many": (
+        "data = hard(64 * MIB); stored = CpuGzip(1).compress_many("
+        "[data[i:i + 65536] for i in range(0, len(data), 65536)]);"
+        "interrupted(lambda: [CpuGzip().decompress_many(stored * 5) for _ in range(30)], 0.5)"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
+def test_a_signal_stops_the_call(name: str) -> None:
+    assert run_python(INTERRUPT + CALLS[name]) == "stopped"
+
+
+def test_a_handler_that_raises_nothing_lets_the_call_finish() -> None:
+    code = INTERRUPT + (
+        "seen = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: seen.append(time.perf_counter()))\n"
+        "data = text(24 * MIB)\n"
+        "timer = threading.Timer(0.05, press); timer.start()\n"
+        "while True:\n"
+        "    made = CpuZstd(5).compress(data)\n"
+        "    if seen: break\n"
+        "timer.join()\n"
+        "assert CpuZstd().decompress(*made) == data; print('finished')"
+    )
+    assert run_python(code) == "finished"
