@@ -4,7 +4,7 @@
 //! L3  bindings        the only files that know Python (feature `python`)
 //! L2  frame  gpu      S4F2 frames, sidecars, whole objects; GPU payloads read on the CPU
 //! L1  checksum codec  kernels and codecs over byte slices
-//! L0  error  pool     the one `Error`; the fork-aware thread pool
+//! L0  error  memory pool  the one `Error`; huge pages; the fork-aware thread pool
 //! ```
 //!
 //! Imports go down only (`tests/rust/layers.rs` holds that). Every reader of bytes takes them as
@@ -15,6 +15,7 @@ pub mod codec;
 pub mod error;
 pub mod frame;
 pub mod gpu;
+pub mod memory;
 pub mod pool;
 
 #[cfg(feature = "python")]

@@ -15,7 +15,7 @@ use super::{
     batch,
     buffer::{Destination, Input},
     output::{self, NewBytes},
-    run::{Work, run},
+    run::{DETACH_FROM, Work, run},
     stream::{Compressor, Decompressor},
 };
 use crate::{
@@ -68,15 +68,18 @@ impl Codec {
         let codec = Arc::clone(&self.inner);
         let len = data.bytes().len();
         if len < SMALL {
-            // A record: one thread, and the payload goes to Python straight from the scratch memory.
+            // A record: on this thread, and to Python straight from the scratch memory.
             let data = data.bytes();
-            let (payload, crc) = py.detach(|| {
-                let payload = codec::compress_with(&*codec, data, &Cancel::new(), |payload| {
-                    Python::attach(|py| PyBytes::new(py, payload).unbind())
-                });
-                (payload, checksum::crc32c(data, 0))
+            let payload = codec::with_scratch(codec.compress_bound(len), |scratch| {
+                let mut work = || codec.compress_into(data, scratch, &Cancel::new());
+                let written = if len < DETACH_FROM {
+                    work()
+                } else {
+                    py.detach(work)
+                }?;
+                Ok((PyBytes::new(py, &scratch[..written]).unbind(), written))
             });
-            return Ok((payload?, len, crc));
+            return Ok((payload?, len, checksum::crc32c(data, 0)));
         }
         let (payload, crc) = run(py, Work::compress(len), move |cancel| {
             let data = data.bytes();
@@ -258,25 +261,21 @@ impl Codec {
             }),
             _ => Ok(()),
         };
-        if let Some(len) = stated {
-            right_size(len)?;
-            let mut output = NewBytes::new(py, len)?;
-            return run(py, Work::decode(len).on(threads), move |cancel| {
+        let stated = stated.filter(|&len| right_size(len).is_ok());
+        let output = stated.map(|len| NewBytes::new(py, len)).transpose()?;
+        let weight = stated.unwrap_or(0).max(stored.saturating_mul(4));
+        run(py, Work::decode(weight).on(threads), move |cancel| {
+            if let Some(mut output) = output {
                 let (pieces, _) = plain::open(&*codec, data.bytes(), limit)?;
-                plain::decode_pieces(&*codec, &pieces, output.bytes_mut(), cancel)?;
-                Ok(output.finish())
-            });
-        }
-        run(
-            py,
-            Work::decode(stored.saturating_mul(4)).on(threads),
-            move |cancel| {
-                let mut decoded = Vec::new();
-                codec.decompress_all(data.bytes(), &mut decoded, limit, cancel)?;
-                right_size(decoded.len())?;
-                output::join(&[&decoded])
-            },
-        )
+                if plain::decode_pieces(&*codec, &pieces, output.bytes_mut(), cancel)? {
+                    return Ok(output.finish());
+                }
+            }
+            let mut decoded = Vec::new();
+            codec.decompress_all(data.bytes(), &mut decoded, limit, cancel)?;
+            right_size(decoded.len())?;
+            output::join(&[&decoded])
+        })
     }
 
     /// Compress many records in one call, in parallel.

@@ -10,9 +10,7 @@
 
 use pyo3::{ffi, prelude::*, types::PyBytes};
 
-/// From this length on huge pages are asked for.
-const HUGE_FROM: usize = 4 << 20;
-const HUGE_PAGE: usize = 2 << 20;
+use crate::memory;
 
 /// A `bytes` object of known length that nobody else has seen yet.
 pub struct NewBytes {
@@ -38,9 +36,7 @@ impl NewBytes {
             let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
             (object.unbind(), start)
         };
-        if len >= HUGE_FROM {
-            ask_for_huge_pages(start, len);
-        }
+        memory::prefer_huge_pages(start, len);
         Ok(Self { object, start, len })
     }
 
@@ -80,15 +76,4 @@ pub fn join(parts: &[&[u8]]) -> crate::Result<Py<PyBytes>> {
         rest = after;
     }
     Ok(output.finish())
-}
-
-/// Marks the whole huge pages inside of the memory as wanted. Only a hint: failure changes nothing.
-fn ask_for_huge_pages(start: *mut u8, len: usize) {
-    let skip = start.align_offset(HUGE_PAGE);
-    if cfg!(target_os = "linux") && skip < len {
-        let whole = (len - skip) / HUGE_PAGE * HUGE_PAGE;
-        // SAFETY: the range lies inside of one allocation of `len` bytes at `start`; the advice does
-        // not change what it holds.
-        unsafe { libc::madvise(start.add(skip).cast(), whole, libc::MADV_HUGEPAGE) };
-    }
 }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Below this many bytes the GIL is kept: giving it up and getting it back costs about as much.
-const DETACH_FROM: usize = 2048;
+pub const DETACH_FROM: usize = 2048;
 /// From this many bytes (a few milliseconds of decoding) work goes to the pool.
 const POOL_FROM: usize = 4 << 20;
 /// How often a waiting thread looks for signals.

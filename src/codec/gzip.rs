@@ -151,22 +151,29 @@ impl Codec for CpuGzip {
         }
     }
 
+    fn decompress_exact(&self, stored: &[u8], dst: &mut [u8], cancel: &Cancel) -> Result<bool> {
+        cancel.check()?;
+        let expected = (stored.len(), dst.len());
+        Ok(
+            matches!(read_member(stored, dst), Member::Complete { read, written } if (read, written) == expected),
+        )
+    }
+
     fn pieces<'a>(&self, stream: &'a [u8]) -> Result<Vec<Piece<'a>>> {
         let mut pieces = Vec::new();
         let mut rest = stream;
-        while let Some(member) = gzip_member::sized_member(rest) {
-            let original_len = gzip_member::stated_len(member).map(u64::from);
+        while !rest.is_empty() {
+            // A member that does not state its length may be the last: then the last bytes state
+            // what it decodes to.
+            let sized = gzip_member::sized_member(rest);
+            let stored = sized.unwrap_or(rest);
+            let original_len = gzip_member::stated_len(stored).map(u64::from);
             pieces.push(Piece {
-                stored: member,
+                stored,
                 original_len,
+                guessed: sized.is_none(),
             });
-            rest = &rest[member.len()..];
-        }
-        if !rest.is_empty() || pieces.is_empty() {
-            pieces.push(Piece {
-                stored: rest,
-                original_len: None,
-            });
+            rest = &rest[stored.len()..];
         }
         Ok(pieces)
     }

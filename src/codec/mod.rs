@@ -29,6 +29,7 @@ use std::{cell::RefCell, fmt::Debug};
 use crate::{
     checksum,
     error::{Error, Result},
+    memory,
     pool::Cancel,
 };
 
@@ -140,6 +141,14 @@ pub trait Codec: Send + Sync + Debug {
     /// [`Error::Bomb`] if there is more than fits, [`Error::Decode`] for damaged input.
     fn decompress_into(&self, payload: &[u8], dst: &mut [u8], cancel: &Cancel) -> Result<usize>;
 
+    /// Decodes all of `stored` into `dst`; false if it does not decode to exactly that many bytes.
+    fn decompress_exact(&self, stored: &[u8], dst: &mut [u8], cancel: &Cancel) -> Result<bool> {
+        match self.decompress_into(stored, dst, cancel) {
+            Err(Error::Bomb { .. }) => Ok(false),
+            result => Ok(result? == dst.len()),
+        }
+    }
+
     /// Splits a plain stream (every zstd frame, every gzip member) into pieces that decode by
     /// themselves, with lengths where the stream states them. One piece if nothing is stated.
     fn pieces<'a>(&self, stream: &'a [u8]) -> Result<Vec<Piece<'a>>>;
@@ -172,6 +181,8 @@ pub struct Piece<'a> {
     pub stored: &'a [u8],
     /// The length it states to decode to. A statement, not a fact.
     pub original_len: Option<u64>,
+    /// The statement may be about less than the whole piece.
+    pub guessed: bool,
 }
 
 /// What a payload is said to decode to.
@@ -248,7 +259,10 @@ pub fn compress_with<T>(
 
 /// Lends `len` bytes of this thread's scratch memory. `work` returns how much of it was written, so
 /// that memory which really became resident is not hoarded.
-fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> Result<(T, usize)>) -> Result<T> {
+pub(crate) fn with_scratch<T>(
+    len: usize,
+    work: impl FnOnce(&mut [u8]) -> Result<(T, usize)>,
+) -> Result<T> {
     thread_local! {
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
@@ -256,7 +270,7 @@ fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> Result<(T, usize)
     let mut scratch = SCRATCH.take();
     if scratch.len() < len {
         // Fresh zeroed pages come from the kernel untouched; growing the old vector would copy it.
-        scratch = vec![0; len];
+        scratch = memory::zeroed(len);
     }
     let result = work(&mut scratch[..len]);
     if result

@@ -52,6 +52,7 @@ impl Codec for Passthrough {
         Ok(vec![Piece {
             stored: stream,
             original_len: Some(stream.len() as u64),
+            guessed: false,
         }])
     }
 

@@ -250,6 +250,7 @@ impl Codec for CpuZstd {
                 frame.map(|(stored, outline)| Piece {
                     stored,
                     original_len: outline.content_size,
+                    guessed: false,
                 })
             })
             .collect()
