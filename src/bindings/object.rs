@@ -26,11 +26,9 @@ use crate::{
         object::{self, Metadata, Opened, SidecarState},
         read::Decoding,
     },
+    memory,
     pool::Cancel,
 };
-
-/// Objects up to this length become one frame where a dictionary is used, as in the gateway.
-const DICT_OBJECT_LEN: usize = 1 << 20;
 
 /// Encode an object as ``s4-codec`` does: the same bytes, the same metadata.
 ///
@@ -142,7 +140,7 @@ fn encode(
     threads: Option<usize>,
 ) -> PyResult<Bound<'_, PyDict>> {
     let len = data.bytes().len();
-    let whole = codec.with_dictionary().is_some() && len <= DICT_OBJECT_LEN;
+    let whole = codec.with_dictionary().is_some() && len <= object::DICT_OBJECT_LEN;
     let default = if whole {
         len.max(1)
     } else {
@@ -312,7 +310,7 @@ pub fn verify_object<'py>(
             let body = body.bytes();
             let sidecar = reading.sidecar.as_ref();
             let opened = Opened::new(&reading.metadata, body, sidecar)?;
-            let mut decoded = vec![0; len];
+            let mut decoded = memory::zeroed(len);
             let decoding = reading.decoding(dictionary.as_ref(), cancel);
             opened.decode_into(&reading.metadata, &mut decoded, decoding)?;
             let state = SidecarState::of(sidecar, body.len() as u64, etag.as_deref());

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::{Codec, compress_with};
 use crate::{
     error::{Error, Result},
+    memory,
     pool::{self, Cancel},
 };
 
@@ -23,6 +24,12 @@ pub struct Run {
     pub bytes: Vec<u8>,
     /// The length of each result; `None` for a record that was null.
     pub lens: Vec<Option<usize>>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        memory::give(std::mem::take(&mut self.bytes));
+    }
 }
 
 /// Compresses every record; a null stays null.
@@ -72,7 +79,7 @@ fn each_run(
 ) -> Result<Vec<Run>, (usize, Error)> {
     let run = |range: &std::ops::Range<usize>| {
         let mut run = Run {
-            bytes: Vec::new(),
+            bytes: memory::take(),
             lens: Vec::with_capacity(range.len()),
         };
         for (index, record) in range.clone().zip(&records[range.clone()]) {

@@ -17,6 +17,7 @@ use crate::{
         Claim, Codec, CodecKind, CpuZstd, MAX_ORIGINAL_SIZE, check_limit, compress_with, dict,
     },
     error::{Error, IndexError, Result},
+    memory,
     pool::Cancel,
 };
 
@@ -40,6 +41,9 @@ pub mod key {
     pub const ENCRYPTED: &str = "s4-encrypted";
 }
 
+/// Objects up to this length become one frame where a dictionary is used, as in the gateway.
+pub const DICT_OBJECT_LEN: usize = 1 << 20;
+
 const ENVELOPE_PREFIX: &[u8] = b"S4E";
 
 /// A written object.
@@ -56,31 +60,31 @@ pub struct Encoded {
 /// Encodes `data` as the gateway stores a single PUT: zstd as frames, gzip as one unframed member,
 /// passthrough as it is.
 ///
-/// With a dictionary the result is plain zstd unless the dictionary makes it strictly smaller.
+/// Up to [`DICT_OBJECT_LEN`] a dictionary is only used if that makes the object strictly smaller than
+/// plain zstd; beyond it, where the gateway uses none, it is used as asked.
 pub fn encode(
     codec: &dyn Codec,
     data: &[u8],
     chunk_len: usize,
     cancel: &Cancel,
 ) -> Result<Encoded> {
-    match codec.with_dictionary() {
-        None => encode_plainly(codec, data, chunk_len, cancel),
-        Some((codec, dictionary)) => {
-            let with = encode_framed(codec, data, chunk_len, cancel)?;
-            let plain = CpuZstd::new(codec.level(), codec.content_size());
-            let without = encode_framed(&plain, data, chunk_len, cancel)?;
-            if without.body.stored_len() <= with.body.stored_len() {
-                return Ok(without);
-            }
-            let mut with = with;
-            // S4's order: the id stands before `s4-framed`.
-            with.metadata.insert(
-                with.metadata.len() - 1,
-                (key::DICT_ID, dictionary.id().into()),
-            );
-            Ok(with)
+    let Some((codec, dictionary)) = codec.with_dictionary() else {
+        return encode_plainly(codec, data, chunk_len, cancel);
+    };
+    let mut with = encode_framed(codec, data, chunk_len, cancel)?;
+    if data.len() <= DICT_OBJECT_LEN {
+        let plain = CpuZstd::new(codec.level(), codec.content_size());
+        let without = encode_framed(&plain, data, chunk_len, cancel)?;
+        if without.body.stored_len() <= with.body.stored_len() {
+            return Ok(without);
         }
     }
+    // S4's order: the id stands before `s4-framed`.
+    with.metadata.insert(
+        with.metadata.len() - 1,
+        (key::DICT_ID, dictionary.id().into()),
+    );
+    Ok(with)
 }
 
 fn encode_plainly(
@@ -471,7 +475,8 @@ pub fn decode_range(
             })
         }
         Layout::Payload(kind, claim) => {
-            let mut decoded = vec![0; read::payload_output_len(kind, body, claim, decoding)?];
+            let mut decoded =
+                memory::zeroed(read::payload_output_len(kind, body, claim, decoding)?);
             read::decode_payload(kind, body, claim, &mut decoded, decoding)?;
             Ok(cut(decoded))
         }

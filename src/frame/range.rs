@@ -4,7 +4,10 @@ use super::{
     index::{Encryption, Index},
     read::{self, Decoding},
 };
-use crate::error::{Error, IndexError, Result};
+use crate::{
+    error::{Error, IndexError, Result},
+    memory,
+};
 
 /// Tag bytes of every encrypted chunk.
 const TAG_LEN: u64 = 16;
@@ -168,7 +171,7 @@ pub fn decode_planned(
             (plan.last_frame + 1) as u64,
         )));
     }
-    let mut decoded = vec![0; read::output_len(&frames, decoding)?];
+    let mut decoded = memory::zeroed(read::output_len(&frames, decoding)?);
     read::decode_frames(&frames, &mut decoded, decoding)?;
     // A gap between the entries would shift what follows it; the total tells.
     let slice = plan.slice_start as usize..plan.slice_end as usize;
