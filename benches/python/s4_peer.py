@@ -87,3 +87,8 @@ def import_s4_codec() -> Any:  # noqa: ANN401 - the package has no types
         message = f"s4_codec {_VERSION} is the peer, found {module.__version__}"
         raise ImportError(message)
     return module
+
+
+if __name__ == "__main__":
+    import_s4_codec()
+    sys.stdout.write(f"{_unpacked()}\n")

@@ -1,9 +1,12 @@
 """Types of the compiled core. Private: import these names from ``shardpack``."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, TypedDict, final, overload
+from typing import Any, Literal, Protocol, Self, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
+
+from shardpack.frame import FrameHeader, Index, RangePlan
+from shardpack.object import S4Object, VerifyReport
 
 class _ArrowArray(Protocol):
     def __arrow_c_array__(
@@ -13,6 +16,48 @@ class _ArrowArray(Protocol):
 class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
+__all__ = [
+    "BinaryArray",
+    "Codec",
+    "Compressor",
+    "CpuGzip",
+    "CpuZstd",
+    "CpuZstdDict",
+    "Decompressor",
+    "FRAME_HEADER_BYTES",
+    "FRAME_MAGIC",
+    "MAX_ORIGINAL_SIZE",
+    "PADDING_MAGIC",
+    "Passthrough",
+    "SIDECAR_SUFFIX",
+    "__version__",
+    "bind_index",
+    "build_index",
+    "crc32c",
+    "crc32c_combine",
+    "decode_frames",
+    "decode_index",
+    "decode_object",
+    "decode_range",
+    "dict_id",
+    "encode_frames",
+    "encode_index",
+    "encode_object",
+    "encode_s4_object",
+    "frame_iter",
+    "gpu_available",
+    "index_is_trusted",
+    "pad_part",
+    "parse_frame_header",
+    "pick_chunk_size",
+    "pick_codec",
+    "plan_range",
+    "read_frame",
+    "thread_count",
+    "train_dict",
+    "verify_object",
+    "write_frame",
+]
 __version__: str
 
 # --- checksum -------------------------------------------------------------------------------
@@ -24,6 +69,7 @@ def crc32c_combine(a: int, b: int, len_b: int) -> int: ...
 
 MAX_ORIGINAL_SIZE: int
 
+@disjoint_base
 class Codec:
     @property
     def name(self) -> str: ...
@@ -76,11 +122,16 @@ class Codec:
 
 @final
 class CpuZstd(Codec):
-    def __new__(cls, level: int = 3, *, content_size: bool = False) -> Self: ...
+    def __new__(
+        cls, level: int = 3, *, content_size: bool = False, checksum: bool = False
+    ) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[int], dict[str, bool]]: ...
     @property
     def level(self) -> int: ...
     @property
     def content_size(self) -> bool: ...
+    @property
+    def checksum(self) -> bool: ...
 
 @final
 class CpuGzip(Codec):
@@ -93,11 +144,21 @@ class CpuGzip(Codec):
 
 @final
 class CpuZstdDict(Codec):
-    def __new__(cls, dict_bytes: Buffer, level: int = 3, *, content_size: bool = False) -> Self: ...
+    def __new__(
+        cls,
+        dict_bytes: Buffer,
+        level: int = 3,
+        *,
+        content_size: bool = False,
+        checksum: bool = False,
+    ) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[bytes, int], dict[str, bool]]: ...
     @property
     def level(self) -> int: ...
     @property
     def content_size(self) -> bool: ...
+    @property
+    def checksum(self) -> bool: ...
     @property
     def dict_bytes(self) -> bytes: ...
     @property
@@ -122,7 +183,7 @@ class Decompressor:
 @final
 class BinaryArray:
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> bytes | None: ...
+    def __getitem__(self, index: int, /) -> bytes | None: ...
     def __iter__(self) -> Iterator[bytes | None]: ...
     @property
     def nbytes(self) -> int: ...
@@ -143,42 +204,6 @@ FRAME_MAGIC: bytes
 PADDING_MAGIC: bytes
 FRAME_HEADER_BYTES: int
 SIDECAR_SUFFIX: str
-
-class FrameHeader(TypedDict):
-    codec: str
-    original_size: int
-    compressed_size: int
-    crc32c: int
-
-class IndexEntry(TypedDict):
-    original_offset: int
-    original_size: int
-    compressed_offset: int
-    compressed_size: int
-
-class IndexSse(TypedDict):
-    enc_chunk_size: int
-    enc_chunk_count: int
-    enc_key_id: int
-    enc_salt: bytes
-    enc_plaintext_len: int
-    enc_header_bytes: int
-
-class Index(TypedDict):
-    total_padded_size: int
-    total_original_size: int
-    source_etag: str | None
-    source_compressed_size: int | None
-    entries: list[IndexEntry]
-    sse: IndexSse | None
-
-class RangePlan(TypedDict):
-    first_frame: int
-    last_frame: int
-    byte_start: int
-    byte_end: int
-    slice_start: int
-    slice_end: int
 
 def read_frame(data: Buffer) -> tuple[FrameHeader, bytes, bytes]: ...
 def frame_iter(data: Buffer) -> list[tuple[FrameHeader, bytes]]: ...
@@ -207,21 +232,6 @@ def index_is_trusted(sidecar: Buffer, size: int | None = None, etag: str | None 
 def plan_range(index: Buffer, start: int, end: int) -> RangePlan | None: ...
 
 # --- object ---------------------------------------------------------------------------------
-
-class S4Object(TypedDict):
-    body: bytes
-    sidecar: bytes | None
-    metadata: dict[str, str]
-
-class VerifyReport(TypedDict):
-    layout: Literal["frames", "payload", "plain"]
-    codec: str | None
-    frames: int
-    original_size: int
-    stored_size: int
-    crc32c: int
-    checked: bool
-    sidecar: Literal["absent", "unbound", "trusted", "stale"]
 
 def encode_s4_object(data: Buffer, codec: str = "cpu-zstd", level: int = 3) -> S4Object: ...
 def encode_object(

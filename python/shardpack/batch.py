@@ -7,6 +7,7 @@ where the chunks begin and end depends on the bytes alone, never on the calls or
 from __future__ import annotations
 
 import io
+import mmap
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from shardpack._native import thread_count
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["BATCH_BYTES", "BatchWriter", "Sink", "as_bytes_view", "write_all"]
+__all__ = ["BATCH_BYTES", "BatchWriter", "Sink", "as_bytes_view", "lazy_buffer", "write_all"]
 
-# One batch of input and one of output exist at the same time; 64 MiB each keeps a process that
-# packs a file of any size under 200 MiB.
-BATCH_BYTES = 64 << 20
+# A batch exists as input, as frames, joined, and once more in the scratch space of the threads;
+# this much keeps a process that packs a file of any size under 200 MiB.
+BATCH_BYTES = 32 << 20
 
 # What the codec choice looks at. A batch is never smaller, so that the choice does not depend on
 # how many threads share it.
@@ -55,6 +56,20 @@ def as_bytes_view(data: Buffer) -> memoryview:
     if view.nbytes == 0:
         return memoryview(b"")
     return view.cast("B")
+
+
+def lazy_buffer(size: int) -> memoryview:
+    """Reserve a writable buffer that takes memory only where it is written to.
+
+    Args:
+        size: Bytes, at least one.
+
+    Returns:
+        The buffer; it is freed with the last view of it.
+    """
+    # A bytearray would be cleared, and so be resident, as a whole. Private: a forked child must
+    # not write into the buffer of its parent.
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def write_all(sink: Sink, data: Buffer) -> None:
@@ -226,7 +241,7 @@ class BatchWriter(io.BufferedIOBase):
 
     def _space(self, *, all_of_it: bool = False) -> memoryview:
         if self._batch is None:
-            self._batch = memoryview(bytearray(self._capacity))
+            self._batch = lazy_buffer(self._capacity)
         return self._batch if all_of_it else self._batch[self._filled :]
 
     def _advance(self, count: int) -> None:

@@ -63,6 +63,7 @@ def make_codec(
     level: int | None = None,
     dictionary: Buffer | None = None,
     content_size: bool = False,
+    checksum: bool = False,
 ) -> Codec:
     """Build a codec from the name that frames and metadata give it.
 
@@ -71,6 +72,7 @@ def make_codec(
         level: Compression level; the codec's own default when ``None``.
         dictionary: Bytes of a dictionary; turns ``cpu-zstd`` into ``cpu-zstd-dict``.
         content_size: Write the original size into each zstd frame (see ``CpuZstd``).
+        checksum: Write a checksum at the end of each zstd frame (see ``CpuZstd``).
 
     Returns:
         The codec.
@@ -89,12 +91,12 @@ def make_codec(
         return codec
     if dictionary is not None and codec in ("cpu-zstd", "cpu-zstd-dict"):
         zstd_level = _DEFAULT_ZSTD_LEVEL if level is None else level
-        return CpuZstdDict(dictionary, zstd_level, content_size=content_size)
+        return CpuZstdDict(dictionary, zstd_level, content_size=content_size, checksum=checksum)
     if dictionary is not None:
         raise ValueError(f"codec {codec!r} takes no dictionary")
     if codec == "cpu-zstd":
         zstd_level = _DEFAULT_ZSTD_LEVEL if level is None else level
-        return CpuZstd(zstd_level, content_size=content_size)
+        return CpuZstd(zstd_level, content_size=content_size, checksum=checksum)
     if codec == "cpu-gzip":
         return CpuGzip(_DEFAULT_GZIP_LEVEL if level is None else level)
     if codec == "passthrough":

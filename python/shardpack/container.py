@@ -177,7 +177,7 @@ def open_writer(
             the container's own codec in the others.
         level: Compression level, where ``codec`` is a name.
         dictionary: Bytes of a zstd dictionary, where ``codec`` is a name.
-        chunk_size: Original bytes of each frame or member, 4 MiB when ``None``.
+        chunk_size: Original bytes of each frame or member; 4 MiB when ``None``.
         threads: Threads to compress with; all cores when ``None``.
         close_fileobj: Close ``fileobj`` together with the writer.
 
@@ -205,7 +205,8 @@ def open_writer(
             threads=threads,
             close_fileobj=close_fileobj,
         )
-    made = make_codec(codec, level=level, dictionary=dictionary, content_size=True)
+    # The checksum is the one that the zstd tool writes: frames of this file have no other.
+    made = make_codec(codec, level=level, dictionary=dictionary, content_size=True, checksum=True)
     if container == "zst" and isinstance(made, CpuZstd | CpuZstdDict):
         return ZstdWriter(
             fileobj, made, chunk_size=size, threads=threads, close_fileobj=close_fileobj

@@ -16,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from contextlib import suppress
@@ -112,7 +113,7 @@ def open_reader(
 
 @overload
 def open(
-    file: str | os.PathLike[str] | Any,
+    file: str | os.PathLike[str] | Any,  # noqa: ANN401 - any file object
     mode: Literal["r", "rb", "w", "wb", "x", "xb"] = "rb",
     *,
     codec: str | Codec | None = None,
@@ -127,7 +128,7 @@ def open(
 ) -> BinaryIO: ...
 @overload
 def open(
-    file: str | os.PathLike[str] | Any,
+    file: str | os.PathLike[str] | Any,  # noqa: ANN401 - any file object
     mode: Literal["rt", "wt", "xt"],
     *,
     codec: str | Codec | None = None,
@@ -140,7 +141,7 @@ def open(
     errors: str | None = None,
     newline: str | None = None,
 ) -> TextIO: ...
-def open(
+def open(  # noqa: PLR0913 - the options of writing, and those of text
     file: str | os.PathLike[str] | Any,
     mode: str = "rb",
     *,
@@ -211,7 +212,11 @@ def open(
             raise
     if kind != "t":
         return binary
-    return io.TextIOWrapper(binary, encoding or "utf-8", errors, newline)
+    encoding = encoding or "utf-8"
+    if action != "r" and codecs.lookup(encoding).name in ("utf-16", "utf-32"):
+        # TextIOWrapper writes this mark only to files that can seek, and its reader insists on it.
+        binary.write("".encode(encoding))
+    return io.TextIOWrapper(binary, encoding, errors, newline)
 
 
 def _container_to_write(file: object, codec: str | Codec | None) -> Container:
@@ -224,10 +229,10 @@ def _container_to_write(file: object, codec: str | Codec | None) -> Container:
     raise ValueError(f"no suffix .s4, .zst or .gz in {file!r}: say which with container= or codec=")
 
 
-def _open_to_write(file: Any, action: str) -> tuple[Any, bool]:
+def _open_to_write(file: Any, action: str) -> tuple[Any, bool]:  # noqa: ANN401 - any file object
     if hasattr(file, "write"):
         return file, False
-    sink = io.open(file, action + "b", buffering=0)
+    sink = io.open(file, action + "b", buffering=0)  # noqa: SIM115, UP020 - `open` is our own here
     # It would describe the body that was just emptied.
     with suppress(OSError):
         os.unlink(os.fspath(file) + SIDECAR_SUFFIX)
@@ -235,7 +240,7 @@ def _open_to_write(file: Any, action: str) -> tuple[Any, bool]:
 
 
 def _open_to_read(
-    file: Any,
+    file: Any,  # noqa: ANN401 - any file object
     codec: str | Codec | None,
     dictionary: Buffer | None,
     threads: int | None,
@@ -243,7 +248,7 @@ def _open_to_read(
     is_path = isinstance(file, str | os.PathLike)
     name = codec.name if isinstance(codec, Codec) else codec
     if name == "passthrough" and is_path:
-        return io.open(file, "rb")
+        return io.open(file, "rb")  # noqa: UP020 - `open` is our own here
     if isinstance(codec, CpuZstdDict):
         dictionary = codec.dict_bytes
     source = open_source(file)
@@ -265,5 +270,5 @@ def _open_to_read(
         raise
     if container is None and is_path:
         source.close()
-        return io.open(file, "rb")
+        return io.open(file, "rb")  # noqa: UP020 - `open` is our own here
     return io.BufferedReader(reader, _BUFFER_BYTES)

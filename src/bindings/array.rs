@@ -14,7 +14,7 @@ use arrow_schema::{ArrowError, DataType};
 use pyo3::{
     exceptions::{PyIndexError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyBytes, PyCapsule, PyTuple},
+    types::{PyBytes, PyCapsule, PyIterator, PyList, PyTuple},
 };
 
 use crate::{
@@ -62,6 +62,11 @@ impl BinaryArray {
             .flatten()
             .map(|value| PyBytes::new(py, value));
         Ok(value)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let values = slices(&self.0).map(|value| value.map(|value| PyBytes::new(py, value)));
+        PyList::new(py, values.collect::<Vec<_>>())?.try_iter()
     }
 
     /// Bytes of memory that the array refers to.

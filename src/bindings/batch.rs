@@ -58,7 +58,7 @@ fn each<'py>(
     records: &Bound<'py, PyAny>,
     threads: Option<usize>,
     weight: usize,
-    work: impl FnOnce(&[Option<&[u8]>], &Cancel) -> Runs + Send + 'static,
+    mut work: impl FnMut(&[Option<&[u8]>], &Cancel) -> Runs + Send + 'static,
 ) -> PyResult<Bound<'py, PyAny>> {
     let source = Source::new(records)?;
     let weight = source.len().saturating_mul(weight);

@@ -147,7 +147,7 @@ impl Codec {
                     output.bytes_mut(),
                     cancel,
                 )?;
-                Ok(output.finish())
+                output.finish()
             },
         )
     }
@@ -262,13 +262,13 @@ impl Codec {
             _ => Ok(()),
         };
         let stated = stated.filter(|&len| right_size(len).is_ok());
-        let output = stated.map(|len| NewBytes::new(py, len)).transpose()?;
+        let mut output = stated.map(|len| NewBytes::new(py, len)).transpose()?;
         let weight = stated.unwrap_or(0).max(stored.saturating_mul(4));
         run(py, Work::decode(weight).on(threads), move |cancel| {
-            if let Some(mut output) = output {
+            if let Some(output) = &mut output {
                 let (pieces, _) = plain::open(&*codec, data.bytes(), limit)?;
                 if plain::decode_pieces(&*codec, &pieces, output.bytes_mut(), cancel)? {
-                    return Ok(output.finish());
+                    return output.finish();
                 }
             }
             let mut decoded = Vec::new();

@@ -197,7 +197,7 @@ pub fn decode_frames(
                 cancel,
             };
             read::decode_frames(&frames, output.bytes_mut(), decoding)?;
-            Ok(output.finish())
+            output.finish()
         },
     )
 }
@@ -260,9 +260,6 @@ fn copy<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         return Ok(PyBytes::new(py, bytes));
     }
     let mut output = NewBytes::new(py, bytes.len())?;
-    let output = py.detach(move || {
-        output.bytes_mut().copy_from_slice(bytes);
-        output
-    });
-    Ok(output.finish().into_bound(py))
+    py.detach(|| output.bytes_mut().copy_from_slice(bytes));
+    Ok(output.finish()?.into_bound(py))
 }

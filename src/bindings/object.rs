@@ -86,7 +86,10 @@ pub fn encode_s4_object<'py>(
 ///     NotImplementedError: A codec that clients cannot write.
 ///     S4Error: ``level`` beside a codec object, or ``chunk_size`` 0.
 #[pyfunction]
-#[pyo3(signature = (data, codec=None, level=None, chunk_size=None, *, threads=None))]
+#[pyo3(
+    signature = (data, codec=None, level=None, chunk_size=None, *, threads=None),
+    text_signature = "(data, codec='auto', level=None, chunk_size=None, *, threads=None)"
+)]
 pub fn encode_object<'py>(
     py: Python<'py>,
     data: Input,
@@ -211,7 +214,7 @@ pub fn decode_object(
             let opened = Opened::new(&reading.metadata, body.bytes(), reading.sidecar.as_ref())?;
             let decoding = reading.decoding(dictionary.as_ref(), cancel);
             opened.decode_into(&reading.metadata, output.bytes_mut(), decoding)?;
-            Ok(output.finish())
+            output.finish()
         },
     )
 }

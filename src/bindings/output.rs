@@ -14,7 +14,7 @@ use crate::memory;
 
 /// A `bytes` object of known length that nobody else has seen yet.
 pub struct NewBytes {
-    object: Py<PyBytes>,
+    object: Option<Py<PyBytes>>,
     start: *mut u8,
     len: usize,
 }
@@ -37,7 +37,11 @@ impl NewBytes {
             (object.unbind(), start)
         };
         memory::prefer_huge_pages(start, len);
-        Ok(Self { object, start, len })
+        Ok(Self {
+            object: Some(object),
+            start,
+            len,
+        })
     }
 
     /// The memory to write to.
@@ -54,9 +58,14 @@ impl NewBytes {
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 
-    /// The object, now that it is written.
-    pub fn finish(self) -> Py<PyBytes> {
-        self.object
+    /// The object, now that it is written; to be called once.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backend`] at the second call.
+    pub fn finish(&mut self) -> crate::Result<Py<PyBytes>> {
+        self.len = 0;
+        let missing = || crate::Error::Backend("a result was taken twice".into());
+        self.object.take().ok_or_else(missing)
     }
 }
 
@@ -75,5 +84,5 @@ pub fn join(parts: &[&[u8]]) -> crate::Result<Py<PyBytes>> {
         place.copy_from_slice(part);
         rest = after;
     }
-    Ok(output.finish())
+    output.finish()
 }

@@ -69,21 +69,25 @@ impl Work {
 
 /// Runs `job` where it belongs and waits for it.
 ///
+/// The job owns what it works on and is dropped here, with the GIL held, after its last call: a
+/// Python reference that is dropped without the GIL goes through a lock of PyO3, and a lock that is
+/// held while another thread forks stays held in the child.
+///
 /// # Errors
 /// What the job returns, or the exception that a signal handler raised (`KeyboardInterrupt`).
 pub fn run<T, F>(py: Python<'_>, work: Work, job: F) -> PyResult<T>
 where
     T: Send + 'static,
-    F: FnOnce(&Cancel) -> Result<T> + Send + 'static,
+    F: FnMut(&Cancel) -> Result<T> + Send + 'static,
 {
     run_for(py, work, job)?.map_err(PyErr::from)
 }
 
 /// As [`run`] for jobs with a result of their own.
-pub fn run_for<T, F>(py: Python<'_>, work: Work, job: F) -> PyResult<T>
+pub fn run_for<T, F>(py: Python<'_>, work: Work, mut job: F) -> PyResult<T>
 where
     T: Send + 'static,
-    F: FnOnce(&Cancel) -> T + Send + 'static,
+    F: FnMut(&Cancel) -> T + Send + 'static,
 {
     if work.weight < DETACH_FROM {
         return Ok(job(&Cancel::new()));
@@ -93,41 +97,71 @@ where
     }
     let shared = Arc::new(Shared {
         cancel: Cancel::new(),
-        result: Mutex::new(None),
+        outcome: Mutex::new(None),
         ready: Condvar::new(),
     });
     let theirs = Arc::clone(&shared);
     pool::spawn(work.threads, move || {
         // A panic must not unwind into the pool, which would abort the process.
         let result = catch_unwind(AssertUnwindSafe(|| job(&theirs.cancel)));
-        *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        theirs.ready.notify_one();
+        theirs.finish(Outcome {
+            result,
+            _job: Box::new(job),
+        });
     })?;
     loop {
-        if let Some(result) = py.detach(|| shared.wait(SIGNAL_PERIOD)) {
-            return result.map_err(|panic| resume_unwind(panic));
+        if let Some(outcome) = py.detach(|| shared.wait(SIGNAL_PERIOD)) {
+            return outcome.result.map_err(|panic| resume_unwind(panic));
         }
         if let Err(signal) = py.check_signals() {
             shared.cancel.cancel();
-            py.detach(|| shared.wait(STOP_PERIOD));
+            drop(py.detach(|| shared.wait(STOP_PERIOD)));
             return Err(signal);
         }
     }
 }
 
+/// What is left of a job: its result, and what it owned.
+struct Outcome<T> {
+    result: thread::Result<T>,
+    _job: Box<dyn Send>,
+}
+
 struct Shared<T> {
     cancel: Cancel,
-    result: Mutex<Option<thread::Result<T>>>,
+    outcome: Mutex<Option<Outcome<T>>>,
     ready: Condvar,
 }
 
 impl<T> Shared<T> {
-    fn wait(&self, period: Duration) -> Option<thread::Result<T>> {
-        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut result, _) = self
+    fn finish(&self, outcome: Outcome<T>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.ready.notify_one();
+    }
+
+    fn wait(&self, period: Duration) -> Option<Outcome<T>> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut outcome, _) = self
             .ready
-            .wait_timeout_while(result, period, |result| result.is_none())
+            .wait_timeout_while(outcome, period, |outcome| outcome.is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        result.take()
+        outcome.take()
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    /// Drops what nobody waited for, with the GIL held.
+    fn drop(&mut self) {
+        let outcome = self
+            .outcome
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(outcome) = outcome {
+            let mut outcome = Some(outcome);
+            Python::try_attach(|_| drop(outcome.take()));
+            // Without an interpreter there is nothing left that the references could keep alive.
+            std::mem::forget(outcome);
+        }
     }
 }

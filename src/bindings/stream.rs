@@ -36,7 +36,11 @@ impl Compressor {
         &self,
         py: Python<'_>,
         weight: usize,
-        work: impl FnOnce(Box<dyn Compress>, &mut Vec<u8>, &Cancel) -> Result<Option<Box<dyn Compress>>>
+        mut work: impl FnMut(
+            Box<dyn Compress>,
+            &mut Vec<u8>,
+            &Cancel,
+        ) -> Result<Option<Box<dyn Compress>>>
         + Send
         + 'static,
     ) -> PyResult<Py<PyBytes>> {
@@ -106,7 +110,9 @@ pub struct Decompressor(Arc<Mutex<State>>);
 
 struct State {
     inner: Box<dyn Decompress>,
+    // Input that was not read yet: what lies from `at` on.
     pending: Vec<u8>,
+    at: usize,
     // The last call gave as much as it was allowed to, so there may be more.
     full: bool,
     failed: Option<Error>,
@@ -114,11 +120,13 @@ struct State {
 
 impl Decompressor {
     pub fn new(inner: Box<dyn Decompress>) -> Self {
+        let (pending, at, full, failed) = (Vec::new(), 0, false, None);
         Self(Arc::new(Mutex::new(State {
             inner,
-            pending: Vec::new(),
-            full: false,
-            failed: None,
+            pending,
+            at,
+            full,
+            failed,
         })))
     }
 }
@@ -128,36 +136,59 @@ impl State {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let result = self.step(data, max, cancel);
+        let mut out = Vec::new();
+        let result = if self.at == self.pending.len() {
+            // Nothing is held back: no need to copy what will be read at once.
+            let result = self.step(data, &mut out, max, cancel);
+            self.pending.clear();
+            self.pending
+                .extend_from_slice(&data[*result.as_ref().unwrap_or(&data.len())..]);
+            self.at = 0;
+            result
+        } else {
+            let mut pending = std::mem::take(&mut self.pending);
+            pending.drain(
+                ..if data.is_empty() {
+                    0
+                } else {
+                    std::mem::take(&mut self.at)
+                },
+            );
+            pending.extend_from_slice(data);
+            let result = self.step(&pending[self.at..], &mut out, max, cancel);
+            self.at += result.as_ref().unwrap_or(&0);
+            self.pending = pending;
+            result
+        };
         // What follows damage cannot be trusted, so the error stays.
         self.failed = result.as_ref().err().cloned();
-        result
+        result.map(|_| out)
     }
 
-    fn step(&mut self, data: &[u8], max: Option<usize>, cancel: &Cancel) -> Result<Vec<u8>> {
-        let pending = std::mem::take(&mut self.pending);
-        let joined;
-        let mut rest = if pending.is_empty() {
-            data
-        } else {
-            joined = [&pending, data].concat();
-            &joined
-        };
-        let mut out = Vec::new();
+    /// Decodes until the input or the allowance is used up; returns how much of the input was.
+    fn step(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        max: Option<usize>,
+        cancel: &Cancel,
+    ) -> Result<usize> {
         let max = max.unwrap_or(usize::MAX);
+        let mut used = 0;
         loop {
             cancel.check()?;
             let before = out.len();
             let room = (max - before).min(STEP);
-            let used = self.inner.decompress(rest, &mut out, room)?;
-            rest = &rest[used..];
+            used += self.inner.decompress(&input[used..], out, room)?;
             self.full = room > 0 && out.len() - before == room;
             if out.len() == max || !self.full {
-                break;
+                return Ok(used);
             }
         }
-        self.pending = rest.to_vec();
-        Ok(out)
+    }
+
+    fn holds_input(&self) -> bool {
+        self.at < self.pending.len()
     }
 }
 
@@ -201,7 +232,7 @@ impl Decompressor {
             let state = shared.lock().unwrap_or_else(PoisonError::into_inner);
             match &state.failed {
                 Some(error) => Err(error.clone()),
-                None if state.inner.is_complete() && state.pending.is_empty() => Ok(()),
+                None if state.inner.is_complete() && !state.holds_input() => Ok(()),
                 None => Err(state.inner.cut_short()),
             }
         })
@@ -212,7 +243,7 @@ impl Decompressor {
     fn needs_input(&self, py: Python<'_>) -> bool {
         py.detach(|| {
             let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            !state.full && state.pending.is_empty()
+            !state.full && !state.holds_input()
         })
     }
 }

@@ -15,67 +15,66 @@ use crate::codec::{self, dict};
 
 /// The codec ``cpu-zstd``: zstd 1.5.7.
 ///
-/// Payloads are byte for byte those of the S4 gateway, unless ``content_size`` is set.
+/// Payloads are byte for byte those of the S4 gateway, unless one of the options is set; with them
+/// they are still zstd for everyone.
 ///
 /// Args:
 ///     level: 1 (fast) to 22 (small), clamped.
-///     content_size: Let frames state their length: faster for small records and for readers,
-///         and still zstd for everyone, but not the bytes that S4 writes.
+///     content_size: Let frames state their length: faster for small records and for readers.
+///     checksum: Let frames end with a checksum, as the ``zstd`` tool does. The CRC32C that
+///         ``compress`` returns makes it superfluous wherever that is kept.
 #[pyclass(module = "shardpack", extends = Codec, frozen)]
 pub struct CpuZstd {
-    level: i32,
-    content_size: bool,
+    codec: codec::CpuZstd,
 }
 
 #[pymethods]
 impl CpuZstd {
     #[new]
-    #[pyo3(signature = (level=3, *, content_size=false))]
-    fn new(level: i32, content_size: bool) -> PyClassInitializer<Self> {
-        let codec = codec::CpuZstd::new(level, content_size);
-        let level = codec.level();
-        Codec::under(
-            codec,
-            Self {
-                level,
-                content_size,
-            },
-        )
+    #[pyo3(signature = (level=3, *, content_size=false, checksum=false))]
+    fn new(level: i32, content_size: bool, checksum: bool) -> PyClassInitializer<Self> {
+        let codec = codec::CpuZstd::new(level, content_size).with_checksum(checksum);
+        Codec::under(codec.clone(), Self { codec })
     }
 
     /// The level in force.
     #[getter]
     fn level(&self) -> i32 {
-        self.level
+        self.codec.level()
     }
 
     /// Do frames state their length?
     #[getter]
     fn content_size(&self) -> bool {
-        self.content_size
+        self.codec.content_size()
+    }
+
+    /// Do frames end with a checksum?
+    #[getter]
+    fn checksum(&self) -> bool {
+        self.codec.checksum()
     }
 
     fn __repr__(&self) -> String {
-        if self.content_size {
-            format!("CpuZstd(level={}, content_size=True)", self.level)
-        } else {
-            format!("CpuZstd(level={})", self.level)
-        }
+        format!(
+            "CpuZstd(level={}{})",
+            self.level(),
+            options_text(&self.codec)
+        )
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| {
-            let other = other.get();
-            (self.level, self.content_size) == (other.level, other.content_size)
-        })
+        other
+            .cast::<Self>()
+            .is_ok_and(|other| facts(&self.codec) == facts(&other.get().codec))
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(("cpu-zstd", self.level, self.content_size))
+        hash_of(("cpu-zstd", facts(&self.codec)))
     }
 
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((i32,), Bound<'py, PyDict>)> {
-        Ok(((self.level,), content_size_argument(py, self.content_size)?))
+        Ok(((self.level(),), options(py, &self.codec)?))
     }
 }
 
@@ -87,6 +86,7 @@ impl CpuZstd {
 ///     dict_bytes: A trained dictionary (``train_dict``), or any bytes as raw content.
 ///     level: 1 to 22, clamped.
 ///     content_size: As in ``CpuZstd``.
+///     checksum: As in ``CpuZstd``.
 ///
 /// Raises:
 ///     S4BackendError: ``dict_bytes`` is empty.
@@ -98,13 +98,15 @@ pub struct CpuZstdDict {
 #[pymethods]
 impl CpuZstdDict {
     #[new]
-    #[pyo3(signature = (dict_bytes, level=3, *, content_size=false))]
+    #[pyo3(signature = (dict_bytes, level=3, *, content_size=false, checksum=false))]
     fn new(
         dict_bytes: Input,
         level: i32,
         content_size: bool,
+        checksum: bool,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let codec = codec::CpuZstd::new_with_dictionary(dict_bytes.bytes(), level, content_size)?;
+        let codec = codec::CpuZstd::new_with_dictionary(dict_bytes.bytes(), level, content_size)?
+            .with_checksum(checksum);
         Ok(Codec::under(codec.clone(), Self { codec }))
     }
 
@@ -120,10 +122,16 @@ impl CpuZstdDict {
         self.codec.content_size()
     }
 
+    /// Do frames end with a checksum?
+    #[getter]
+    fn checksum(&self) -> bool {
+        self.codec.checksum()
+    }
+
     /// The dictionary.
     #[getter]
     fn dict_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.dictionary())
+        PyBytes::new(py, dictionary(&self.codec))
     }
 
     /// The dictionary's id: see ``dict_id``.
@@ -135,21 +143,21 @@ impl CpuZstdDict {
     }
 
     fn __repr__(&self) -> String {
+        let (len, level) = (dictionary(&self.codec).len(), self.level());
         format!(
-            "CpuZstdDict(dict_len={}, level={})",
-            self.dictionary().len(),
-            self.level()
+            "CpuZstdDict(dict_len={len}, level={level}{})",
+            options_text(&self.codec)
         )
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other
             .cast::<Self>()
-            .is_ok_and(|other| self.facts() == other.get().facts())
+            .is_ok_and(|other| facts(&self.codec) == facts(&other.get().codec))
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(("cpu-zstd-dict", self.facts()))
+        hash_of(("cpu-zstd-dict", facts(&self.codec)))
     }
 
     #[expect(clippy::type_complexity, reason = "the tuple that pickle asks for")]
@@ -159,27 +167,48 @@ impl CpuZstdDict {
     ) -> PyResult<((Bound<'py, PyBytes>, i32), Bound<'py, PyDict>)> {
         Ok((
             (self.dict_bytes(py), self.level()),
-            content_size_argument(py, self.content_size())?,
+            options(py, &self.codec)?,
         ))
     }
 }
 
-impl CpuZstdDict {
-    fn dictionary(&self) -> &[u8] {
-        self.codec
-            .dictionary()
-            .map_or(&[], |dictionary| dictionary.bytes())
-    }
-
-    fn facts(&self) -> (&[u8], i32, bool) {
-        (self.dictionary(), self.level(), self.content_size())
-    }
+fn dictionary(codec: &codec::CpuZstd) -> &[u8] {
+    codec
+        .dictionary()
+        .map_or(&[], |dictionary| dictionary.bytes())
 }
 
-fn content_size_argument(py: Python<'_>, content_size: bool) -> PyResult<Bound<'_, PyDict>> {
+/// All that makes two codecs equal.
+fn facts(codec: &codec::CpuZstd) -> (&[u8], i32, bool, bool) {
+    (
+        dictionary(codec),
+        codec.level(),
+        codec.content_size(),
+        codec.checksum(),
+    )
+}
+
+/// The options that are set, by name.
+fn set_options(codec: &codec::CpuZstd) -> impl Iterator<Item = &'static str> {
+    let options = [
+        ("content_size", codec.content_size()),
+        ("checksum", codec.checksum()),
+    ];
+    options
+        .into_iter()
+        .filter_map(|(name, set)| set.then_some(name))
+}
+
+fn options_text(codec: &codec::CpuZstd) -> String {
+    set_options(codec)
+        .flat_map(|name| [", ", name, "=True"])
+        .collect()
+}
+
+fn options<'py>(py: Python<'py>, codec: &codec::CpuZstd) -> PyResult<Bound<'py, PyDict>> {
     let arguments = PyDict::new(py);
-    if content_size {
-        arguments.set_item("content_size", true)?;
+    for name in set_options(codec) {
+        arguments.set_item(name, true)?;
     }
     Ok(arguments)
 }
@@ -197,7 +226,7 @@ fn content_size_argument(py: Python<'_>, content_size: bool) -> PyResult<Bound<'
 /// Raises:
 ///     S4Error: The samples are too few or too short.
 #[pyfunction]
-#[pyo3(signature = (samples, size=dict::DEFAULT_TRAINED_LEN))]
+#[pyo3(signature = (samples, size=dict::DEFAULT_TRAINED_LEN), text_signature = "(samples, size=112640)")]
 pub fn train_dict(py: Python<'_>, samples: Vec<Input>, size: usize) -> PyResult<Py<PyBytes>> {
     let len = samples.iter().map(|sample| sample.bytes().len()).sum();
     run(py, Work::compress(len), move |_| {

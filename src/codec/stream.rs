@@ -110,9 +110,11 @@ pub struct ZstdCompressor(CCtx<'static>);
 
 impl ZstdCompressor {
     /// A compressor at `level`.
-    pub fn new(level: i32, dictionary: Option<&Dictionary>) -> Result<Self> {
+    pub fn new(level: i32, checksum: bool, dictionary: Option<&Dictionary>) -> Result<Self> {
         let mut cctx = CCtx::try_create().ok_or_else(no_memory)?;
         cctx.set_parameter(CParameter::CompressionLevel(level))
+            .map_err(zstd_error)?;
+        cctx.set_parameter(CParameter::ChecksumFlag(checksum))
             .map_err(zstd_error)?;
         if let Some(dictionary) = dictionary {
             cctx.load_dictionary(dictionary.bytes())

@@ -40,6 +40,8 @@ const RESERVED_AT_ONCE: u64 = 16 << 20;
 const PLAUSIBLE_RATIO: u64 = 256;
 /// Room for a frame header beyond libzstd's bound, which is meant for one-shot compression.
 const HEADER_ROOM: usize = 32;
+/// `ZSTD_error_dictionary_wrong` as libzstd returns it.
+const DICTIONARY_WRONG: usize = 0usize.wrapping_sub(32);
 /// `ZSTD_error_dstSize_tooSmall` as libzstd returns it.
 const DST_TOO_SMALL: usize = 0usize.wrapping_sub(70);
 
@@ -48,6 +50,7 @@ const DST_TOO_SMALL: usize = 0usize.wrapping_sub(70);
 pub struct CpuZstd {
     level: i32,
     content_size: bool,
+    checksum: bool,
     dictionary: Option<Arc<Dictionary>>,
 }
 
@@ -67,6 +70,7 @@ impl CpuZstd {
         Self {
             level,
             content_size: false,
+            checksum: false,
             dictionary: None,
         }
     }
@@ -90,10 +94,32 @@ impl CpuZstd {
         self.level
     }
 
+    /// The same codec with or without a checksum of the content at the end of every frame. S4
+    /// writes none, its own CRC32C being outside of the payload; the `zstd` tool writes one.
+    #[must_use]
+    pub fn with_checksum(self, checksum: bool) -> Self {
+        Self { checksum, ..self }
+    }
+
+    /// The same codec without its dictionary.
+    #[must_use]
+    pub fn without_dictionary(&self) -> Self {
+        Self {
+            dictionary: None,
+            ..*self
+        }
+    }
+
     /// Do frames state their length?
     #[must_use]
     pub const fn content_size(&self) -> bool {
         self.content_size
+    }
+
+    /// Do frames end with a checksum?
+    #[must_use]
+    pub const fn checksum(&self) -> bool {
+        self.checksum
     }
 
     /// The dictionary, if it has one.
@@ -107,6 +133,10 @@ impl CpuZstd {
     }
 
     fn fail(&self, code: usize) -> Error {
+        if code == DICTIONARY_WRONG {
+            let detail = "the frame was made with a dictionary: not given, or not this one";
+            return Error::decode(self.name(), detail);
+        }
         Error::decode(self.name(), zstd_safe::get_error_name(code))
     }
 
@@ -204,7 +234,7 @@ impl Codec for CpuZstd {
 
     fn compress_into(&self, src: &[u8], dst: &mut [u8], cancel: &Cancel) -> Result<usize> {
         let capacity = dst.len() as u64;
-        let result = with_cctx(self.level, self.dictionary.as_deref(), |cctx| {
+        let result = with_cctx(self, |cctx| {
             if self.content_size {
                 Ok(cctx.compress2(dst, src))
             } else {
@@ -283,6 +313,7 @@ impl Codec for CpuZstd {
     fn compressor(&self) -> Result<Box<dyn stream::Compress>> {
         Ok(Box::new(ZstdCompressor::new(
             self.level,
+            self.checksum,
             self.dictionary(),
         )?))
     }
@@ -294,7 +325,7 @@ impl Codec for CpuZstd {
 
 /// Decodes exactly the frames of `src` to the front of `dst`, for containers that know the length.
 pub fn decompress_exact(src: &[u8], dst: &mut [u8]) -> Result<usize> {
-    CpuZstd::new(DEFAULT_LEVEL, false).decompress_into(src, dst, &Cancel::new())
+    CpuZstd::plain(DEFAULT_LEVEL).decompress_into(src, dst, &Cancel::new())
 }
 
 /// The frames of a stream, one after another; ends after the first error.
@@ -392,28 +423,25 @@ thread_local! {
     unsafe_code,
     reason = "a dictionary is lent to a context that outlives it"
 )]
-fn with_cctx<T>(
-    level: i32,
-    dictionary: Option<&Dictionary>,
-    work: impl FnOnce(&mut CCtx<'static>) -> T,
-) -> Result<T> {
+fn with_cctx<T>(codec: &CpuZstd, work: impl FnOnce(&mut CCtx<'static>) -> T) -> Result<T> {
     let mut cctx = match CCTX.take() {
         Some(cctx) => cctx,
-        None => CCtx::try_create()
-            .ok_or_else(|| Error::Backend("no memory for a zstd context".into()))?,
+        None => CCtx::try_create().ok_or_else(no_memory)?,
     };
-    let setup = match dictionary {
-        None => cctx.set_parameter(CParameter::CompressionLevel(level)),
+    let setup = cctx
+        .set_parameter(CParameter::CompressionLevel(codec.level))
+        .and_then(|_| cctx.set_parameter(CParameter::ChecksumFlag(codec.checksum)));
+    let setup = match &codec.dictionary {
+        None => setup,
         Some(dictionary) => {
             let prepared = dictionary.for_compression()?;
             // SAFETY: the context keeps a bare pointer to the prepared dictionary. `reset` below
-            // clears it before `dictionary`, borrowed for this whole call, can go away; on an early
-            // return or a panic in between the context is dropped instead of being kept, and
-            // dropping it does not touch the dictionary.
+            // clears it before the dictionary, which `codec` owns for this whole call, can go away;
+            // on an early return or a panic in between the context is dropped instead of being kept,
+            // and dropping it does not touch the dictionary.
             let prepared: &'static zstd_safe::CDict<'static> =
                 unsafe { &*std::ptr::from_ref(prepared) };
-            cctx.set_parameter(CParameter::CompressionLevel(level))
-                .and_then(|_| cctx.ref_cdict(prepared))
+            setup.and_then(|_| cctx.ref_cdict(prepared))
         }
     };
     setup.map_err(|code| Error::Backend(zstd_safe::get_error_name(code).into()))?;
@@ -424,12 +452,15 @@ fn with_cctx<T>(
     Ok(value)
 }
 
+fn no_memory() -> Error {
+    Error::Backend("no memory for a zstd context".into())
+}
+
 /// Lends this thread's decompression context, without a session.
 fn with_dctx<T>(work: impl FnOnce(&mut DCtx<'static>) -> T) -> Result<T> {
     let mut dctx = match DCTX.take() {
         Some(dctx) => dctx,
-        None => DCtx::try_create()
-            .ok_or_else(|| Error::Backend("no memory for a zstd context".into()))?,
+        None => DCtx::try_create().ok_or_else(no_memory)?,
     };
     let value = work(&mut dctx);
     if dctx.reset(ResetDirective::SessionAndParameters).is_ok() {

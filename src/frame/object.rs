@@ -13,9 +13,7 @@ use super::{
 };
 use crate::{
     checksum,
-    codec::{
-        Claim, Codec, CodecKind, CpuZstd, MAX_ORIGINAL_SIZE, check_limit, compress_with, dict,
-    },
+    codec::{Claim, Codec, CodecKind, MAX_ORIGINAL_SIZE, check_limit, compress_with, dict},
     error::{Error, IndexError, Result},
     memory,
     pool::Cancel,
@@ -73,7 +71,7 @@ pub fn encode(
     };
     let mut with = encode_framed(codec, data, chunk_len, cancel)?;
     if data.len() <= DICT_OBJECT_LEN {
-        let plain = CpuZstd::new(codec.level(), codec.content_size());
+        let plain = codec.without_dictionary();
         let without = encode_framed(&plain, data, chunk_len, cancel)?;
         if without.body.stored_len() <= with.body.stored_len() {
             return Ok(without);

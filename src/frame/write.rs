@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{FRAME_HEADER_LEN, FrameHeader, PADDING_HEADER_LEN, PADDING_MAGIC};
 use crate::{
     checksum,
-    codec::{Codec, compress_with},
+    codec::Codec,
     error::{Error, Result},
     pool::{self, Cancel},
 };
@@ -43,18 +43,19 @@ fn write_checked_frame(
     crc32c: u32,
     cancel: &Cancel,
 ) -> Result<Vec<u8>> {
-    compress_with(codec, data, cancel, |payload| {
-        let header = FrameHeader {
-            codec: codec.kind(),
-            original_size: data.len() as u64,
-            payload_size: payload.len() as u64,
-            crc32c,
-        };
-        let mut frame = Vec::with_capacity(FRAME_HEADER_LEN + payload.len());
-        frame.extend_from_slice(&header.to_bytes());
-        frame.extend_from_slice(payload);
-        frame
-    })
+    // Compressed where it stays; what the bound asked for too much was never touched.
+    let mut frame = vec![0; FRAME_HEADER_LEN + codec.compress_bound(data.len())];
+    let payload_len = codec.compress_into(data, &mut frame[FRAME_HEADER_LEN..], cancel)?;
+    let header = FrameHeader {
+        codec: codec.kind(),
+        original_size: data.len() as u64,
+        payload_size: payload_len as u64,
+        crc32c,
+    };
+    frame[..FRAME_HEADER_LEN].copy_from_slice(&header.to_bytes());
+    frame.truncate(FRAME_HEADER_LEN + payload_len);
+    frame.shrink_to_fit();
+    Ok(frame)
 }
 
 /// Cuts `data` into frames of `chunk_len` original bytes each, in parallel on the pool this runs in.

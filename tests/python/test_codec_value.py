@@ -15,7 +15,7 @@ from shardpack import Codec, CpuGzip, CpuZstd, CpuZstdDict, Passthrough
 DICTIONARY = make("events", 4000)
 CODECS: list[Codec] = [
     CpuZstd(),
-    CpuZstd(22),
+    CpuZstd(12),
     CpuZstd(1, content_size=True),
     CpuGzip(),
     CpuGzip(0),

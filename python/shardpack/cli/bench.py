@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from shardpack.cli import arguments
-from shardpack.cli.console import EXPECTED_ERRORS, Console
+from shardpack.cli.console import EXPECTED_ERRORS, Console, printable
 from shardpack.cli.inputs import STANDARD, usage_error
 from shardpack.cli.plot import save_plot
 from shardpack.cli.sizes import format_size, size
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([measured._asdict() for measured in measurements], indent=2))
     if options.plot is not None:
-        title = f"{options.file}, {format_size(len(data))}"
+        title = f"{printable(options.file)}, {format_size(len(data))}"
         try:
             save_plot(options.plot, measurements, title=title)
         except (ImportError, *EXPECTED_ERRORS) as error:
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 def _measure_all(options: argparse.Namespace, console: Console, data: bytes) -> list[Measurement]:
     measurements: list[Measurement] = []
     if not options.json:
-        print(f"{format_size(len(data))} of {options.file}")
+        print(f"{format_size(len(data))} of {printable(options.file)}")
         print(_ROW.format("CODEC", "LEVEL", "RATIO", "COMPRESS MB/s", "DECOMPRESS MB/s"))
     with console.progress(None) as bar:
         for codec, level in _candidates(options.codec):

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
-from shardpack.cli.console import Console
+from shardpack.cli.console import Console, printable
 from shardpack.cli.inputs import (
     STANDARD,
     Outputs,
@@ -120,13 +120,15 @@ def run(options: argparse.Namespace) -> int:
                 progress=bar,
             )
             source.finish(destination)
-            console.summary(
-                item.path,
-                f"{format_size(report.original_size)} -> {format_size(report.stored_size)}"
-                f" (ratio {format_ratio(report.ratio)}), {destination or 'standard output'}",
-            )
+            where = printable(destination or "standard output")
+            sizes = f"{format_size(report.original_size)} -> {format_size(report.stored_size)}"
+            console.summary(item.path, f"{sizes} (ratio {format_ratio(report.ratio)}), {where}")
 
-        return console.each([item.path for item in inputs], compress)
+        def is_small(number: int) -> bool:
+            # Results that share standard output stay in order.
+            return inputs[number].is_small and not standard
+
+        return console.each([item.path for item in inputs], compress, is_small=is_small)
 
 
 def _is_original(name: str) -> bool:

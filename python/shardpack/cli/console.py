@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 from shardpack.errors import ShardpackError
@@ -36,6 +39,9 @@ EXIT_TERMINATED = 143
 # What a file can do wrong. Anything else is a fault of this program and deserves its traceback.
 EXPECTED_ERRORS = (ShardpackError, OSError, ValueError, MemoryError)
 
+_SMALL_FILES_AT_ONCE = 8
+_SMALL_FILES_AHEAD = 64
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33"}
 
 
@@ -56,7 +62,7 @@ def describe(error: BaseException, name: str | None = None) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror.lower()
         other = _text(error.filename)
-        return text if other in ("None", name) else f"{other}: {text}"
+        return text if error.filename in (None, name) else f"{other}: {text}"
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -70,6 +76,7 @@ class Console:
         wanted = not self._quiet and not getattr(options, "no_progress", False)
         self._show_progress = wanted and sys.stderr.isatty()
         self._bar: Any = None
+        self._lock = threading.Lock()
 
     @property
     def status(self) -> int:
@@ -126,34 +133,69 @@ class Console:
             finally:
                 self._bar = None
 
-    def each(self, names: Sequence[str], action: Callable[[int], None]) -> int:
+    def each(
+        self,
+        names: Sequence[str],
+        action: Callable[[int], None],
+        *,
+        is_small: Callable[[int], bool] | None = None,
+    ) -> int:
         """Do something for every file, whatever became of those before.
 
         Args:
             names: What the files are called in messages.
             action: Called with the number of each.
+            is_small: Which files may be done side by side. A small file takes one core, and
+                mostly waits for the disk to confirm it.
 
         Returns:
             The exit code.
         """
-        for number, name in enumerate(names):
-            try:
-                action(number)
-            except BrokenPipeError:
-                raise
-            except EXPECTED_ERRORS as error:
-                self.error(name, error)
+        if is_small is None or not any(map(is_small, range(1, len(names)))):
+            for number, name in enumerate(names):
+                self._guard(name, partial(action, number))
+            return self.status
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        waiting: deque[tuple[int, Future[None]]] = deque()
+        executor = ThreadPoolExecutor(_SMALL_FILES_AT_ONCE)
+
+        def finish(left: int) -> None:
+            while len(waiting) > left:
+                number, future = waiting.popleft()
+                self._guard(names[number], future.result)
+
+        try:
+            for number, name in enumerate(names):
+                if is_small(number):
+                    waiting.append((number, executor.submit(action, number)))
+                    finish(_SMALL_FILES_AHEAD)
+                else:
+                    finish(0)
+                    self._guard(name, partial(action, number))
+            finish(0)
+        finally:
+            executor.shutdown(cancel_futures=True)
         return self.status
+
+    def _guard(self, name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            raise
+        except EXPECTED_ERRORS as error:
+            self.error(name, error)
 
     def _tell(self, line: str) -> None:
         self._above_the_bar(line, sys.stderr)
 
     def _above_the_bar(self, line: str, stream: TextIO) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        print(line, file=stream, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            print(line, file=stream, flush=True)
+            if self._bar is not None:
+                self._bar.refresh()
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:
@@ -190,4 +232,4 @@ def table(rows: Sequence[Sequence[str]], *, left: frozenset[int] = frozenset({0}
 
 
 def _text(name: object) -> str:
-    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    return printable(os.fsdecode(name)) if isinstance(name, str | bytes) else str(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
-from shardpack.cli.console import Console
+from shardpack.cli.console import Console, printable
 from shardpack.cli.inputs import (
     Outputs,
     find_inputs,
@@ -79,10 +79,14 @@ def run(options: argparse.Namespace) -> int:
             console.summary(
                 item.path,
                 f"{format_size(report.stored_size)} -> {format_size(report.original_size)},"
-                f" {destination or 'standard output'}",
+                f" {printable(destination or 'standard output')}",
             )
 
-        return console.each([item.path for item in inputs], decompress)
+        def is_small(number: int) -> bool:
+            # Results that share standard output stay in order.
+            return inputs[number].is_small and not outputs.to_standard
+
+        return console.each([item.path for item in inputs], decompress, is_small=is_small)
 
 
 def _original_name(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from shardpack.cli.console import EXIT_USAGE, describe, printable
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 STANDARD = "-"
+_SMALL_BYTES = 1 << 20
 
 
 class Input(NamedTuple):
@@ -46,6 +48,11 @@ class Input(NamedTuple):
     def is_standard(self) -> bool:
         """Whether it is standard input."""
         return self.path == STANDARD
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is a file of at most one frame, so that others can be done beside it."""
+        return 0 < self.size <= _SMALL_BYTES
 
 
 def usage_error(message: str) -> int:
@@ -121,6 +128,7 @@ class Outputs:
     def __init__(self, options: argparse.Namespace, inputs: list[Input]) -> None:
         output: str | None = options.output
         self._written: set[str] = set()
+        self._lock = threading.Lock()
         self._folder: str | None = None
         self._file: str | None = None
         self.to_standard = options.stdout or output == STANDARD
@@ -166,9 +174,10 @@ class Outputs:
             return None
         else:
             path = rename(item.path)
-        if os.path.realpath(path) in self._written:
-            raise ValueError(f"{printable(path)} was written from another file in this run")
-        self._written.add(os.path.realpath(path))
+        with self._lock:
+            if os.path.realpath(path) in self._written:
+                raise ValueError(f"{printable(path)} was written from another file in this run")
+            self._written.add(os.path.realpath(path))
         return path
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shardpack.atomic import AtomicFile
 from shardpack.batch import write_all
 from shardpack.cli import arguments
-from shardpack.cli.console import EXPECTED_ERRORS, Console
+from shardpack.cli.console import EXPECTED_ERRORS, Console, printable
 from shardpack.cli.inputs import STANDARD, find_inputs, standard_output, usage_error
 from shardpack.cli.sizes import size
 from shardpack.codec import dict_id, train_dict
@@ -70,11 +70,11 @@ def run(options: argparse.Namespace) -> int:
         # A dictionary from half the samples would look like one from all of them.
         return console.status
     try:
-        dictionary = train_dict(samples, options.size)
         if options.output == STANDARD:
-            write_all(standard_output(), dictionary)
+            write_all(standard_output(), train_dict(samples, options.size))
             return console.status
         with AtomicFile(options.output, overwrite=options.force) as target:
+            dictionary = train_dict(samples, options.size)
             write_all(target.file, dictionary)
             target.publish()
     except BrokenPipeError:
@@ -83,6 +83,6 @@ def run(options: argparse.Namespace) -> int:
         console.error(options.output, error)
         return console.status
     if not options.quiet:
-        identity = dict_id(dictionary)
-        print(f"{options.output}: {len(dictionary)} bytes, id {identity}, {len(samples)} samples")
+        facts = f"{len(dictionary)} bytes, id {dict_id(dictionary)}, {len(samples)} samples"
+        print(f"{printable(options.output)}: {facts}")
     return console.status

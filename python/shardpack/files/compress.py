@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shardpack.container import container_of_name, open_writer, suffix_of
 from shardpack.files.local import open_destination, open_local, progress_callback
 from shardpack.files.report import FileReport
-from shardpack.frame import bind_index, pick_chunk_size
+from shardpack.frame import bind_index
 from shardpack.frame_io import FrameWriter
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def compress_file(  # noqa: PLR0913 - every way to pack is a keyword
         level: Compression level, where ``codec`` is a name.
         container: ``"s4"``, ``"zst"`` or ``"gz"``; by the suffix of the destination when ``None``,
             ``"s4"`` if that says nothing.
-        chunk_size: Original bytes of each frame or member; by the size of the file when ``None``.
+        chunk_size: Original bytes of each frame or member; 4 MiB when ``None``, small enough to
+            keep many cores busy, and a range cheap.
         threads: Threads to compress with; all cores when ``None``.
         dictionary: Bytes of a zstd dictionary; reading the file needs it again.
         overwrite: Replace an existing destination.
@@ -81,8 +82,6 @@ def compress_file(  # noqa: PLR0913 - every way to pack is a keyword
             if opened.name is None:
                 raise ValueError("a file object as source needs a destination")
             destination = opened.name + suffix_of(container)
-        if chunk_size is None and container == "s4" and opened.size is not None:
-            chunk_size = pick_chunk_size(opened.size)
         with open_destination(destination, opened, overwrite=overwrite) as target:
             with open_writer(
                 target.sink,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardpack.batch import BATCH_BYTES
 from shardpack.checksum import crc32c
 from shardpack.codec import CpuGzip, CpuZstd, CpuZstdDict, dict_id
 from shardpack.codec_io import StreamReader
 from shardpack.container import MAGIC_BYTES, container_of_bytes, container_of_name
-from shardpack.errors import S4Error, S4IndexError
+from shardpack.errors import S4Error, S4IndexError, S4IoError
+from shardpack.files.members import MemberWalker
 from shardpack.frame import decode_frames
-from shardpack.frame_io.walk import FrameWalker
+from shardpack.frame_io.walk import READ_BATCH_BYTES, FrameWalker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ class Decoding:
             max_original_size=self._max_original_size,
             dictionary_given=dictionary is not None,
         )
-        limit = max(1, min(BATCH_BYTES, self._max_original_size))
+        limit = max(1, min(READ_BATCH_BYTES, self._max_original_size))
         while batch := walker.take_batch(limit, stop=None, table=table)[0]:
             decoded = decode_frames(
                 batch,
@@ -121,7 +121,6 @@ class Decoding:
                 max_original_size=self._max_original_size,
                 threads=self._threads,
             )
-            del batch
             self._on_consumed(self._source.position)
             self.codecs = tuple(walker.codec_counts)
             self.frames = walker.frame_number
@@ -139,6 +138,33 @@ class Decoding:
         if self.container == "zst":
             codec = CpuZstd() if self._dictionary is None else CpuZstdDict(self._dictionary)
         self.codecs = (codec.name,)
+        if self._source.seekable:
+            yield from self._members(codec)
+            if self.frames and not self._source.peek(1):
+                return
+            self.frames = None
+        # Whatever is left has members that only a decoder can tell apart.
         reader = StreamReader(self._source, codec, on_consumed=self._on_consumed)
         while piece := reader.read(_STREAM_PIECE):
             yield self._count(piece)
+
+    def _members(self, codec: CpuGzip | CpuZstd | CpuZstdDict) -> Iterator[bytes]:
+        walker = MemberWalker(self._source, self.container)
+        while True:
+            start = self._source.position
+            batch, original_size = walker.take_batch()
+            if not batch.nbytes:
+                return
+            try:
+                decoded = codec.decompress_all(
+                    batch, max_original_size=original_size, threads=self._threads
+                )
+            except (S4Error, S4IoError):
+                # Damaged, or measured wrongly: the stream decoder finds out which.
+                self._source.seek(start)
+                return
+            self._on_consumed(self._source.position)
+            self.frames = walker.count
+            if decoded:
+                yield self._count(decoded)
+            del decoded

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shardpack.codec import MAX_ORIGINAL_SIZE
 from shardpack.errors import S4IndexError
 from shardpack.files.decoding import container_of
+from shardpack.files.members import MemberWalker
 from shardpack.files.report import FileReport
 from shardpack.frame_io.source import open_source
 from shardpack.frame_io.table import read_sidecar, sidecar_state, trusted_table
@@ -48,13 +49,16 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
         container = container_of(source, name)
         if container == "s4":
             return _inspect_frames(source, name)
+        walker = MemberWalker(source, container)
+        original_size = sum(member.original_size for member in walker.members())
+        measured = walker.count > 0 and source.position == source.size()
         return FileReport(
             source=name,
             destination=None,
             container=container,
             codecs=("cpu-zstd" if container == "zst" else "cpu-gzip",),
-            frames=None,
-            original_size=None,
+            frames=walker.count if measured else None,
+            original_size=original_size if measured else None,
             stored_size=source.size(),
         )
     finally:

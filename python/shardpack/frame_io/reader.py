@@ -6,13 +6,13 @@ import io
 import os
 from typing import TYPE_CHECKING, Self
 
-from shardpack.batch import BATCH_BYTES, as_bytes_view
+from shardpack.batch import as_bytes_view
 from shardpack.codec import MAX_ORIGINAL_SIZE
 from shardpack.errors import S4IoError
 from shardpack.frame import decode_frames
 from shardpack.frame_io.source import open_source
 from shardpack.frame_io.table import FrameTable, trusted_table
-from shardpack.frame_io.walk import FrameWalker
+from shardpack.frame_io.walk import READ_BATCH_BYTES, FrameWalker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +31,9 @@ class FrameReader(io.RawIOBase):
     reader in ``io.BufferedReader`` for those). Where the source can seek, so can the reader; it
     then decodes only the frames that hold what is read. It finds them with the sidecar if that is
     bound to a body of this size, otherwise by reading the header of every frame once.
+
+    A frame is decoded as a whole, so the largest frame bounds the memory from below;
+    ``max_original_size`` says how large one may be.
 
     Input that is cut short, damaged or not made of frames raises; no read gives less than there
     is without having reached the true end.
@@ -98,7 +101,7 @@ class FrameReader(io.RawIOBase):
     def __next__(self) -> bytes:
         """Give the next decoded piece: all that is decoded already, or the next batch."""
         self._require_open()
-        if not self._fill(BATCH_BYTES):
+        if not self._fill(READ_BATCH_BYTES):
             raise StopIteration
         return self._take(self._chunk.nbytes)
 
@@ -139,7 +142,7 @@ class FrameReader(io.RawIOBase):
         if size is None or size < 0:
             return b"".join(self)
         pieces = []
-        while size and self._fill(max(self._window, min(size, BATCH_BYTES))):
+        while size and self._fill(max(self._window, min(size, READ_BATCH_BYTES))):
             pieces.append(self._take(size))
             size -= len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -222,7 +225,7 @@ class FrameReader(io.RawIOBase):
         if begin >= stop:
             return
         self.seek(begin)
-        while self._position < stop and self._fill(BATCH_BYTES, stop=stop):
+        while self._position < stop and self._fill(READ_BATCH_BYTES, stop=stop):
             yield self._take(stop - self._position)
 
     def read_range(self, start: int | None, end: int | None) -> bytes:
@@ -297,9 +300,9 @@ class FrameReader(io.RawIOBase):
         # A small read pays for one frame; reads that go on get larger batches and more cores.
         self._drop_chunk()
         batch, original_size = walker.take_batch(limit, stop=stop, table=self._table)
-        if not batch:
+        if not batch.nbytes:
             return False
-        self._window = min(max(2 * self._window, 2 * original_size), BATCH_BYTES)
+        self._window = min(max(2 * self._window, 2 * original_size), READ_BATCH_BYTES)
         self._decoded = decode_frames(
             batch,
             dicts=self._dicts,

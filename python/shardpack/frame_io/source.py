@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 else:
     SourceLike = object
 
-# A header may claim any size: memory grows by this much per read that brought real bytes.
-_PIECE = 8 << 20
+_PIECE = 1 << 20
 
 
 class ByteSource:
@@ -36,6 +35,7 @@ class ByteSource:
         self._close_fileobj = close_fileobj
         self.seekable = bool(hasattr(fileobj, "seekable") and fileobj.seekable())
         self._base = fileobj.tell() if self.seekable else 0
+        self._has_readinto = hasattr(fileobj, "readinto")
         self._size: int | None = None
         self._ahead = b""
         self.position = 0
@@ -65,19 +65,22 @@ class ByteSource:
             self.position = position
         return head
 
-    def take_onto(self, target: bytearray, size: int) -> None:
-        """Append exactly ``size`` bytes to ``target``.
+    def fill(self, target: memoryview, announced: int) -> None:
+        """Read exactly as many bytes as ``target`` has room for.
+
+        Args:
+            target: Where they go.
+            announced: What a header promised, for the error.
 
         Raises:
             S4FrameError: The source ends before.
         """
-        left = size
-        while left:
-            piece = self._read(min(left, _PIECE))
-            if not piece:
-                raise _cut(size, size - left)
-            target += piece
-            left -= len(piece)
+        filled = 0
+        while filled < target.nbytes:
+            count = self._read_into(target[filled:])
+            if not count:
+                raise _cut(announced, filled)
+            filled += count
 
     def skip(self, size: int) -> None:
         """Step over exactly ``size`` bytes, without reading them where the source can seek.
@@ -116,6 +119,17 @@ class ByteSource:
         if self._close_fileobj:
             self._fileobj.close()
 
+    def _read_into(self, target: memoryview) -> int:
+        if self._ahead or not self._has_readinto:
+            piece = self._read(min(target.nbytes, _PIECE))
+            target[: len(piece)] = piece
+            return len(piece)
+        count: int | None = self._fileobj.readinto(target)
+        if count is None:
+            raise BlockingIOError("the source is in non-blocking mode and has no bytes yet")
+        self.position += count
+        return count
+
     def _read(self, size: int) -> bytes:
         if self._ahead:
             piece, self._ahead = self._ahead[:size], self._ahead[size:]
@@ -130,26 +144,35 @@ class ByteSource:
         return piece
 
 
-class _IterableFile(io.RawIOBase):
+class _IterableFile:
     """An iterable of buffers, read like a file."""
 
     def __init__(self, chunks: Iterable[Buffer]) -> None:
-        super().__init__()
         self._chunks: Iterator[Buffer] = iter(chunks)
         self._rest = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
+    def readinto(self, target: memoryview) -> int:
+        if not self._more():
+            return 0
+        count = min(self._rest.nbytes, target.nbytes)
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
+        if not self._more():
+            return b""
+        piece = bytes(self._rest[:size])
+        self._rest = self._rest[len(piece) :]
+        return piece
+
+    def _more(self) -> bool:
         while not self._rest.nbytes:
             chunk = next(self._chunks, None)
             if chunk is None:
-                return b""
+                return False
             self._rest = as_bytes_view(chunk)
-        piece = self._rest if size < 0 else self._rest[:size]
-        self._rest = self._rest[piece.nbytes :]
-        return bytes(piece)
+        return True
 
 
 def open_source(source: SourceLike, *, close_fileobj: bool = False) -> ByteSource:
@@ -175,7 +198,7 @@ def open_source(source: SourceLike, *, close_fileobj: bool = False) -> ByteSourc
     if hasattr(source, "read"):
         return ByteSource(source, close_fileobj=close_fileobj)
     if hasattr(source, "__iter__"):
-        return ByteSource(_IterableFile(source), close_fileobj=True)
+        return ByteSource(_IterableFile(source))
     kind = type(source).__name__
     raise TypeError(f"expected a path, a binary file object or an iterable of bytes, got {kind!r}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardpack.batch import lazy_buffer
 from shardpack.errors import DictionaryError, S4FrameError, S4ManifestSizeExceedsLimitError
 from shardpack.frame import FRAME_HEADER_BYTES, PADDING_MAGIC, parse_frame_header
 
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
     from shardpack.frame_io.source import ByteSource
     from shardpack.frame_io.table import FrameTable
 
-__all__ = ["Frame", "FrameWalker"]
+__all__ = ["READ_BATCH_BYTES", "Frame", "FrameWalker"]
 
 _MAGIC_BYTES = 4
 _PADDING_HEADER_BYTES = 12
+
+# A batch exists as it is stored and decoded, and the caller may hold nothing of the one before.
+READ_BATCH_BYTES = 64 << 20
 
 
 class Frame(NamedTuple):
@@ -50,6 +54,7 @@ class FrameWalker:
         self._max_original_size = max_original_size
         self._dictionary_given = dictionary_given
         self._next: Frame | None = None
+        self._buffer = memoryview(b"")
         self.original_position = 0
         self.frame_number = 0
         self.codec_counts: dict[str, int] = {}
@@ -84,7 +89,7 @@ class FrameWalker:
 
     def take_batch(
         self, limit: int, *, stop: int | None, table: FrameTable | None
-    ) -> tuple[bytearray, int]:
+    ) -> tuple[memoryview, int]:
         """Read the next frames whole: at least one, more while they stay within a limit.
 
         Args:
@@ -93,8 +98,8 @@ class FrameWalker:
             table: What the frames are compared with if it came from a sidecar.
 
         Returns:
-            The frames as they are stored, without padding, empty at the end of the body; and the
-            number of original bytes they claim.
+            The frames as they are stored, without padding, empty at the end of the body, in a
+            buffer that the next call uses again; and the number of original bytes they claim.
 
         Raises:
             S4FrameError: The input is cut short or no frame.
@@ -102,22 +107,44 @@ class FrameWalker:
             DictionaryError: A frame needs a dictionary and none was given.
             S4IndexError: The frames are not those of the table.
         """
-        batch = bytearray()
-        original = 0
-        while stop is None or self.original_position < stop or not batch:
+        filled = original = 0
+        while not filled or (
+            max(filled, original) < limit and (stop is None or self.original_position < stop)
+        ):
             frame = self._peek()
             if frame is None:
                 break
-            larger = max(original + frame.original_size, len(batch) + frame.stored_size)
-            if batch and larger > limit:
+            larger = max(original + frame.original_size, filled + frame.stored_size)
+            if filled and larger > limit:
                 break
             self._check(frame, table)
-            batch += frame.raw_header
-            self._source.take_onto(batch, frame.payload_size)
+            filled = self._read_frame(frame, filled)
             self._pass(frame)
             original += frame.original_size
             self.original_position += frame.original_size
-        return batch, original
+        return self._buffer[:filled], original
+
+    def _read_frame(self, frame: Frame, filled: int) -> int:
+        """Append a frame to the batch; gives the length of the batch."""
+        end = filled + frame.stored_size
+        # What is reserved costs nothing until real bytes fill it, but only so much is reserved
+        # on the word of a header; a larger frame makes room as it arrives.
+        self._reserve(min(end, max(READ_BATCH_BYTES, filled + FRAME_HEADER_BYTES)), filled)
+        start = filled + FRAME_HEADER_BYTES
+        self._buffer[filled:start] = frame.raw_header
+        while start < end:
+            if start == self._buffer.nbytes:
+                self._reserve(2 * start, start)
+            stop = min(end, self._buffer.nbytes)
+            self._source.fill(self._buffer[start:stop], frame.payload_size)
+            start = stop
+        return end
+
+    def _reserve(self, size: int, filled: int) -> None:
+        if size > self._buffer.nbytes:
+            larger = lazy_buffer(max(size, min(2 * self._buffer.nbytes, READ_BATCH_BYTES)))
+            larger[:filled] = self._buffer[:filled]
+            self._buffer = larger
 
     def _pass(self, frame: Frame) -> None:
         self._next = None
