@@ -17,6 +17,11 @@ class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 __all__ = [
+    "FRAME_HEADER_BYTES",
+    "FRAME_MAGIC",
+    "MAX_ORIGINAL_SIZE",
+    "PADDING_MAGIC",
+    "SIDECAR_SUFFIX",
     "BinaryArray",
     "Codec",
     "Compressor",
@@ -24,12 +29,7 @@ __all__ = [
     "CpuZstd",
     "CpuZstdDict",
     "Decompressor",
-    "FRAME_HEADER_BYTES",
-    "FRAME_MAGIC",
-    "MAX_ORIGINAL_SIZE",
-    "PADDING_MAGIC",
     "Passthrough",
-    "SIDECAR_SUFFIX",
     "__version__",
     "bind_index",
     "build_index",
