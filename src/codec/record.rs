@@ -60,10 +60,15 @@ pub fn decompress_many(
     cancel: &Cancel,
 ) -> Result<Vec<Run>, (usize, Error)> {
     each_run(records, |record, out| {
-        let end = limit.saturating_add(out.len() as u64);
+        let start = out.len() as u64;
+        let end = limit.saturating_add(start);
         codec
             .decompress_all(record, out, end, cancel)
             .map_err(|error| match error {
+                Error::ClaimExceedsLimit { requested, .. } => {
+                    let requested = requested - start;
+                    Error::ClaimExceedsLimit { requested, limit }
+                }
                 Error::Bomb { codec, .. } => Error::Bomb {
                     codec,
                     claimed: limit,

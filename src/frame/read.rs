@@ -255,7 +255,7 @@ pub fn decode_payload(
             codec::decompress_claimed(codec, payload, claim, dst, decoding.cancel)
         }
         Reader::Gpu => {
-            fcg1::decompress_into(payload, kind, dst)?;
+            fcg1::decompress_into(payload, kind, dst, decoding.cancel)?;
             check_claim(claim, dst)
         }
     }

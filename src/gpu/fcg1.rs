@@ -21,6 +21,7 @@ use super::gdeflate;
 use crate::{
     codec::{CodecKind, zstd},
     error::{Error, Result},
+    pool::{self, Cancel},
 };
 
 const MAGIC: [u8; 4] = *b"FCG1";
@@ -295,7 +296,12 @@ pub fn build(
 /// [`Error::UnsupportedCodec`] for Bitcomp and for codecs that use no container,
 /// [`Error::SizeMismatch`] if the container holds another number of bytes, [`Error::Fcg1`] for any
 /// damage.
-pub fn decompress_into(payload: &[u8], kind: CodecKind, dst: &mut [u8]) -> Result<()> {
+pub fn decompress_into(
+    payload: &[u8],
+    kind: CodecKind,
+    dst: &mut [u8],
+    cancel: &Cancel,
+) -> Result<()> {
     let (algorithm, decode): (_, Decoder) = match kind {
         CodecKind::NvcompZstd => (Algorithm::Zstd, decode_zstd),
         CodecKind::NvcompGdeflate => (Algorithm::Gdeflate, gdeflate::decompress_into),
@@ -317,9 +323,10 @@ pub fn decompress_into(payload: &[u8], kind: CodecKind, dst: &mut [u8]) -> Resul
     let tasks = container.chunks().zip(dst.chunks_mut(chunk_size));
     let mut tasks = tasks.map(|(chunk, dst)| (chunk.stored, dst)).enumerate();
     let run = |(index, (stored, dst)): (usize, (&[u8], &mut [u8]))| {
+        cancel.check()?;
         decode(stored, dst).map_err(|error| in_chunk(index, error))
     };
-    if container.chunk_count() < 2 || rayon::current_thread_index().is_none() {
+    if container.chunk_count() < 2 || pool::workers() < 2 {
         return tasks.try_for_each(run);
     }
     let tasks: Vec<_> = tasks.collect();

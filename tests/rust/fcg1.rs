@@ -10,6 +10,7 @@ use shardpack::{
     Error,
     codec::CodecKind,
     gpu::fcg1::{Algorithm, Container, build, decompress_into},
+    pool::Cancel,
 };
 
 const HEADER_LEN: usize = 24;
@@ -57,7 +58,7 @@ fn gdeflate_stream(bytes: &[u8]) -> Vec<u8> {
 
 fn decode(payload: &[u8], kind: CodecKind, len: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0xAA; len];
-    decompress_into(payload, kind, &mut bytes).map(|()| bytes)
+    decompress_into(payload, kind, &mut bytes, &Cancel::new()).map(|()| bytes)
 }
 
 #[track_caller]

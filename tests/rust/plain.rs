@@ -273,30 +273,26 @@ fn a_stream_cut_at_any_byte_is_refused_unless_the_cut_is_between_pieces() {
 
 #[test]
 fn a_flipped_bit_never_panics_and_gzip_notices_it() {
-    let parts = [make("lines", "a", 150), make("noise", "b", 60)];
+    let parts = [make("lines", "a", 90), make("noise", "b", 40)];
     let whole = parts.concat();
-    for codec in one_of_each() {
-        let mut stream: Vec<u8> = parts
-            .iter()
-            .flat_map(|part| compress(&*codec, part))
-            .collect();
+    let mut streams: Vec<(Box<dyn Codec>, Vec<u8>)> = one_of_each()
+        .into_iter()
+        .map(|codec| {
+            let stream = parts.iter().flat_map(|part| compress(&*codec, part));
+            let stream = stream.collect();
+            (codec, stream)
+        })
+        .collect();
+    streams.push((Box::new(CpuGzip::new(6)), members(&whole, 100).concat()));
+    for (codec, mut stream) in streams {
         let checked = stream.starts_with(&gzip_member::MAGIC);
         for bit in 0..8 * stream.len() {
             stream[bit / 8] ^= 1 << (bit % 8);
-            for result in both_ways(&*codec, &stream) {
-                let right = result.map_or(true, |decoded| decoded == whole);
-                assert!(right || !checked, "{codec:?} bit {bit}");
-            }
+            let result = read_all(&*codec, &stream, 1 << 20, &Cancel::new());
+            let right = result.map_or(true, |decoded| decoded == whole);
+            assert!(right || !checked, "{codec:?} bit {bit}");
             stream[bit / 8] ^= 1 << (bit % 8);
         }
-    }
-    let mut stream = members(&whole, 100).concat();
-    for bit in 0..8 * stream.len() {
-        stream[bit / 8] ^= 1 << (bit % 8);
-        for result in both_ways(&CpuGzip::new(6), &stream) {
-            assert!(result.map_or(true, |decoded| decoded == whole), "bit {bit}");
-        }
-        stream[bit / 8] ^= 1 << (bit % 8);
     }
 }
 

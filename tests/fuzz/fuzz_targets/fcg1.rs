@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use shardpack::{
     codec::CodecKind,
     gpu::fcg1::{Container, decompress_into},
+    pool::Cancel,
 };
 
 const MAX_LEN: u64 = 1 << 20;
@@ -22,6 +23,6 @@ fuzz_target!(|payload: &[u8]| {
     }
     let mut bytes = vec![0; total as usize];
     for kind in [CodecKind::NvcompZstd, CodecKind::NvcompGdeflate] {
-        let _ = decompress_into(payload, kind, &mut bytes);
+        let _ = decompress_into(payload, kind, &mut bytes, &Cancel::new());
     }
 });
