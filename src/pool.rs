@@ -115,6 +115,15 @@ pub fn workers() -> usize {
     }
 }
 
+/// Initialises what Rayon's queues would initialise behind a lock at their first use.
+///
+/// If a thread were in the middle of that while another one forks, the lock would stay held in the
+/// child and its workers would wait for it for ever. To be called early, before there are threads;
+/// costs less than a microsecond and starts none.
+pub fn prepare() {
+    drop(crossbeam_epoch::pin());
+}
+
 fn pool(threads: Option<usize>) -> Result<&'static ThreadPool> {
     let threads = threads
         .unwrap_or_else(default_threads)
@@ -123,6 +132,7 @@ fn pool(threads: Option<usize>) -> Result<&'static ThreadPool> {
     if let Some(pool) = find(generation, threads) {
         return Ok(pool);
     }
+    prepare();
     watch_forks();
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads)

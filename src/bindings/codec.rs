@@ -329,7 +329,7 @@ impl Codec {
         )
     }
 
-    /// A compressor for data that come piece by piece. Its output does not depend on the pieces.
+    /// A compressor for data that come piece by piece.
     fn compressor(&self) -> PyResult<Compressor> {
         Ok(Compressor::new(self.inner.compressor()?))
     }

@@ -44,7 +44,7 @@ mod _native {
 
     use pyo3::{prelude::*, types::PyBytes};
 
-    use crate::{codec, frame, gpu};
+    use crate::{codec, frame, gpu, pool};
 
     /// Is there a GPU codec? Never in this version.
     #[pyfunction]
@@ -55,6 +55,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        pool::prepare();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_ORIGINAL_SIZE", codec::MAX_ORIGINAL_SIZE)?;
         module.add("FRAME_MAGIC", PyBytes::new(py, &frame::FRAME_MAGIC))?;

@@ -22,7 +22,8 @@ const STEP: usize = 4 << 20;
 
 /// Compresses one stream piece by piece; made by ``codec.compressor()``.
 ///
-/// The output of all calls, joined, is one payload and does not depend on how the input was cut.
+/// The output of all calls, joined, is one payload. For zstd its bytes are those of ``compress``,
+/// however the input was cut; for gzip they are another encoding of the same data.
 /// After ``flush`` the object is spent.
 #[pyclass(module = "shardpack", frozen)]
 pub struct Compressor(Arc<Mutex<Option<Box<dyn Compress>>>>);

@@ -1,6 +1,7 @@
 //! Payloads piece by piece, for input of unknown length.
 //!
-//! A compressor that is fed in any slices and then finished writes the bytes of the one-shot call.
+//! A zstd compressor that is fed in any slices and then finished writes the bytes of the one-shot
+//! call. A gzip compressor does not: zlib-rs streams, libdeflate does not, and both are gzip.
 //! A decompressor reads frames and members one after another until the input ends, and gives out no
 //! more per call than asked for, so that a bomb cannot fill the memory.
 

@@ -121,6 +121,12 @@ fn zstd_headers_are_the_bare_ones_with_the_window_of_the_level() {
         let header = [0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3];
         assert_eq!(payload[..6], header, "level {level}");
     }
+    let checked = compress(&CpuZstd::new(3, false).with_checksum(true), b"a");
+    assert_eq!(checked[..6], [0x28, 0xb5, 0x2f, 0xfd, 4, 0x58]);
+    assert_eq!(
+        checked.len(),
+        compress(&CpuZstd::new(3, false), b"a").len() + 4
+    );
     let sized = compress(&CpuZstd::new(3, true), &[7; 1000]);
     assert_eq!(
         zstd_safe::get_frame_content_size(&sized).unwrap(),

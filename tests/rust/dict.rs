@@ -102,6 +102,19 @@ fn dictionaries_of_every_kind_round_trip_and_gain() {
 }
 
 #[test]
+fn a_codec_without_its_dictionary_keeps_its_other_settings() {
+    let codec = with(&trained(), 9, true).with_checksum(true);
+    let plain = codec.without_dictionary();
+    assert_eq!(plain.kind(), CodecKind::CpuZstd);
+    assert_eq!(
+        (plain.level(), plain.content_size(), plain.checksum()),
+        (9, true, true)
+    );
+    let expected = CpuZstd::new(9, true).with_checksum(true);
+    assert_eq!(compress(&plain, b"data"), compress(&expected, b"data"));
+}
+
+#[test]
 fn a_trained_dictionary_is_named_in_the_frame() {
     let bytes = trained();
     assert_eq!(bytes[..4], [0x37, 0xa4, 0x30, 0xec]);

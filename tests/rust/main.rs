@@ -5,7 +5,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
-// Helpers: slow and obviously right rules, recorded vectors and made inputs.
+// What the tests stand on: slow and obviously right rules, recorded vectors, made inputs.
 mod naive;
 mod vectors;
 

@@ -272,7 +272,7 @@ fn a_stream_cut_at_any_byte_is_refused_unless_the_cut_is_between_pieces() {
 }
 
 #[test]
-fn a_flipped_bit_never_panics_and_gzip_notices_it() {
+fn a_flipped_bit_never_panics_and_a_checksum_notices_it() {
     let parts = [make("lines", "a", 90), make("noise", "b", 40)];
     let whole = parts.concat();
     let mut streams: Vec<(Box<dyn Codec>, Vec<u8>)> = one_of_each()
@@ -284,8 +284,13 @@ fn a_flipped_bit_never_panics_and_gzip_notices_it() {
         })
         .collect();
     streams.push((Box::new(CpuGzip::new(6)), members(&whole, 100).concat()));
+    for content_size in [false, true] {
+        let zstd = CpuZstd::new(3, content_size).with_checksum(true);
+        let stream = parts.iter().flat_map(|part| compress(&zstd, part));
+        streams.push((Box::new(zstd.clone()), stream.collect()));
+    }
     for (codec, mut stream) in streams {
-        let checked = stream.starts_with(&gzip_member::MAGIC);
+        let checked = stream.starts_with(&gzip_member::MAGIC) || stream[4] & 4 != 0;
         for bit in 0..8 * stream.len() {
             stream[bit / 8] ^= 1 << (bit % 8);
             let result = read_all(&*codec, &stream, 1 << 20, &Cancel::new());

@@ -152,6 +152,8 @@ pub fn codecs() -> Vec<Box<dyn Codec>> {
         Box::new(Passthrough),
         Box::new(with(3, false)),
         Box::new(with(9, true)),
+        Box::new(with(3, false).with_checksum(true)),
+        Box::new(CpuZstd::new(3, true).with_checksum(true)),
     ];
     for level in [1, 3, 5] {
         codecs.push(Box::new(CpuZstd::new(level, false)));
