@@ -41,23 +41,42 @@ struct Node {
 
 /// A request to stop, shared between the one who waits and the ones who work.
 #[derive(Debug, Default)]
-pub struct Cancel(AtomicBool);
+pub struct Cancel {
+    requested: AtomicBool,
+    // For work on the thread that waits: asks whether to go on.
+    poll: Option<fn() -> bool>,
+}
 
 impl Cancel {
     /// A request that nobody has made yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self {
+            requested: AtomicBool::new(false),
+            poll: None,
+        }
+    }
+
+    /// As [`Cancel::new`]; every check asks `stop` too, which must be cheap.
+    #[must_use]
+    pub const fn polling(stop: fn() -> bool) -> Self {
+        Self {
+            requested: AtomicBool::new(false),
+            poll: Some(stop),
+        }
     }
 
     /// Asks the work to stop at its next check.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.requested.store(true, Ordering::Relaxed);
     }
 
     /// Fails with [`Error::Interrupted`] once [`Cancel::cancel`] was called.
     pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.poll.is_some_and(|stop| stop()) {
+            self.cancel();
+        }
+        if self.requested.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
             Ok(())

@@ -17,6 +17,7 @@ use pyo3::{
     types::{PyBytes, PyCapsule, PyIterator, PyList, PyTuple},
 };
 
+use super::buffer::Input;
 use crate::{
     codec::record::Run,
     error::{Error, Result},
@@ -41,6 +42,25 @@ impl From<ArrayRef> for BinaryArray {
 
 #[pymethods]
 impl BinaryArray {
+    /// Args:
+    ///     values: Buffers, or None for nulls.
+    #[new]
+    #[pyo3(signature = (values, /))]
+    fn new(values: Vec<Option<Input>>) -> PyResult<Self> {
+        let mut run = Run::default();
+        for value in &values {
+            let bytes = value.as_ref().map(Input::bytes);
+            run.bytes.extend_from_slice(bytes.unwrap_or_default());
+            run.lens.push(bytes.map(<[u8]>::len));
+        }
+        Ok(Self(from_runs(vec![run])?))
+    }
+
+    fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>,)> {
+        let values = slices(&self.0).map(|value| value.map(|value| PyBytes::new(py, value)));
+        Ok((PyList::new(py, values.collect::<Vec<_>>())?,))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }
@@ -65,8 +85,7 @@ impl BinaryArray {
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        let values = slices(&self.0).map(|value| value.map(|value| PyBytes::new(py, value)));
-        PyList::new(py, values.collect::<Vec<_>>())?.try_iter()
+        self.__getnewargs__(py)?.0.try_iter()
     }
 
     /// Bytes of memory that the array refers to.

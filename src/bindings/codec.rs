@@ -171,6 +171,7 @@ impl Codec {
     ///
     /// Raises:
     ///     S4Error: ``dst`` is too small.
+    ///     KeyboardInterrupt: Interrupted; ``dst`` holds anything and may change for a moment yet.
     fn compress_into(
         &self,
         py: Python<'_>,
@@ -198,6 +199,7 @@ impl Codec {
     ///
     /// Raises:
     ///     S4IoError: The payload is damaged, or holds more than fits.
+    ///     KeyboardInterrupt: Interrupted; ``dst`` holds anything and may change for a moment yet.
     ///     S4CrcMismatchError: The decoded bytes have another CRC32C.
     #[pyo3(signature = (data, dst, crc32c=None))]
     fn decompress_into(

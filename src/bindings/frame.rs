@@ -182,7 +182,7 @@ pub fn decode_frames(
         limit: max_original_size,
         cancel,
     };
-    let len = read::output_len(&frames, decoding(&never))?;
+    let len = py.detach(|| read::output_len(&frames, decoding(&never)))?;
     drop(frames);
     let mut output = NewBytes::new(py, len)?;
     run(
@@ -212,6 +212,9 @@ pub fn decode_frames(
 ///
 /// Returns:
 ///     The part and its padding; parts of less than 5 MiB of original data come back unpadded.
+///
+/// Raises:
+///     S4Error: ``original_size`` is above 5 GiB, the limit of S3 for a part.
 #[pyfunction]
 #[pyo3(signature = (framed, original_size, *, uniform=false))]
 pub fn pad_part(
@@ -222,7 +225,7 @@ pub fn pad_part(
 ) -> PyResult<Py<PyBytes>> {
     run(py, Work::decode(write::MIN_PART_LEN), move |_| {
         let mut part = framed.bytes().to_vec();
-        write::pad_part(&mut part, original_size, uniform);
+        write::pad_part(&mut part, original_size, uniform)?;
         output::join(&[&part])
     })
 }

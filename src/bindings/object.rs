@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::{
+    exceptions::PyOverflowError,
     prelude::*,
     types::{PyBytes, PyDict, PyMapping},
 };
@@ -23,7 +24,7 @@ use crate::{
     frame::{
         self,
         index::Index,
-        object::{self, Metadata, Opened, SidecarState},
+        object::{self, Layout, Metadata, Opened, SidecarState},
         read::Decoding,
     },
     memory,
@@ -75,7 +76,8 @@ pub fn encode_s4_object<'py>(
 ///     codec: ``"auto"`` (looks at the first 4 KiB: zstd, or passthrough for what will not shrink),
 ///         ``"cpu-zstd"``, ``"cpu-gzip"``, ``"passthrough"``, or a codec object such as
 ///         ``CpuZstdDict(...)``.
-///     level: Level of a codec given by name; by default 3 for zstd, 6 for gzip.
+///     level: Level of a codec given by name; by default 3 for zstd, 6 for gzip. Means nothing to
+///         passthrough, as in ``encode_s4_object``.
 ///     chunk_size: Original bytes per frame; by default see ``pick_chunk_size``.
 ///     threads: Threads to use; by default see ``thread_count``. The bytes do not depend on it.
 ///
@@ -84,6 +86,7 @@ pub fn encode_s4_object<'py>(
 ///
 /// Raises:
 ///     NotImplementedError: A codec that clients cannot write.
+///     OverflowError: A negative level for gzip.
 ///     S4Error: ``level`` beside a codec object, or ``chunk_size`` 0.
 #[pyfunction]
 #[pyo3(
@@ -123,13 +126,16 @@ fn pick(
     };
     match kind {
         CodecKind::Passthrough => Ok(Arc::new(Passthrough)),
-        CodecKind::CpuZstd => Ok(Arc::new(CpuZstd::new(
-            level.unwrap_or(zstd::DEFAULT_LEVEL),
-            false,
-        ))),
+        CodecKind::CpuZstd => {
+            let level = level.unwrap_or(zstd::DEFAULT_LEVEL);
+            Ok(Arc::new(CpuZstd::new(level, false)))
+        }
         CodecKind::CpuGzip => {
-            let level = level.map_or(gzip::DEFAULT_LEVEL, |level| level.max(0).cast_unsigned());
-            Ok(Arc::new(CpuGzip::new(level)))
+            let level = level
+                .map(u32::try_from)
+                .transpose()
+                .map_err(|_| PyOverflowError::new_err("gzip levels are not negative"))?;
+            Ok(Arc::new(CpuGzip::new(level.unwrap_or(gzip::DEFAULT_LEVEL))))
         }
         _ => Err(Error::UnwritableCodec { codec: name }.into()),
     }
@@ -205,7 +211,7 @@ pub fn decode_object(
     threads: Option<usize>,
 ) -> PyResult<Py<PyBytes>> {
     let reading = Reading::new(metadata, sidecar.as_ref(), dicts, max_original_size)?;
-    let (dictionary, len) = reading.open(body.bytes())?;
+    let (dictionary, len) = reading.open(py, body.bytes())?;
     let mut output = NewBytes::new(py, len)?;
     run(
         py,
@@ -255,9 +261,12 @@ pub fn decode_range(
     let dictionary = reading
         .dictionaries
         .pick(reading.metadata.dict_id()?, true)?;
-    let len = end.saturating_sub(start).min(body.bytes().len() as u64) as usize;
-    // At least one frame has to be decoded, however short the range.
-    let work = Work::decode(len.max(body.bytes().len().min(1 << 20))).on(threads);
+    // Of frames only some are decoded, of a payload without frames all.
+    let whole = match object::layout(&reading.metadata, body.bytes(), reading.sidecar.as_ref())? {
+        Layout::Payload(_, claim) => claim.original_size,
+        Layout::Frames | Layout::Plain => end.saturating_sub(start).min(body.bytes().len() as u64),
+    };
+    let work = Work::decode(whole.min(max_original_size) as usize).on(threads);
     run(py, work, move |cancel| {
         let decoding = reading.decoding(dictionary.as_ref(), cancel);
         let sidecar = reading.sidecar.as_ref();
@@ -305,7 +314,7 @@ pub fn verify_object<'py>(
     threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let reading = Reading::new(metadata, sidecar.as_ref(), dicts, max_original_size)?;
-    let (dictionary, len) = reading.open(body.bytes())?;
+    let (dictionary, len) = reading.open(py, body.bytes())?;
     let report = run(
         py,
         Work::decode(len.max(body.bytes().len())).on(threads),
@@ -401,7 +410,7 @@ impl Reading {
     }
 
     /// The dictionary that the object needs and the length of the buffer to decode it into.
-    fn open(&self, body: &[u8]) -> PyResult<(Option<CpuZstd>, usize)> {
+    fn open(&self, py: Python<'_>, body: &[u8]) -> PyResult<(Option<CpuZstd>, usize)> {
         let opened = Opened::new(&self.metadata, body, self.sidecar.as_ref())?;
         let needed = match &opened {
             Opened::Frames(frames) => needs_dictionary(frames),
@@ -410,7 +419,7 @@ impl Reading {
         };
         let dictionary = self.dictionaries.pick(self.metadata.dict_id()?, needed)?;
         let cancel = Cancel::new();
-        let len = opened.output_len(self.decoding(dictionary.as_ref(), &cancel))?;
+        let len = py.detach(|| opened.output_len(self.decoding(dictionary.as_ref(), &cancel)))?;
         Ok((dictionary, len))
     }
 

@@ -3,17 +3,18 @@
 //! | work | runs | GIL |
 //! |---|---|---|
 //! | tiny | here | held: releasing it costs more than the work |
-//! | short | here | released |
+//! | short | here | released; now and then this thread looks for signals |
 //! | long, or on several threads | on the pool | released; this thread wakes up to look for signals |
 //!
 //! On Ctrl-C the work is told to stop. What cannot stop soon (one libdeflate call) is left to finish
 //! on its pool thread: the job owns everything it touches, so nobody has to wait for it.
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pyo3::prelude::*;
@@ -93,7 +94,8 @@ where
         return Ok(job(&Cancel::new()));
     }
     if work.weight < POOL_FROM {
-        return Ok(py.detach(|| job(&Cancel::new())));
+        let value = py.detach(|| job(&Cancel::polling(signal_came)));
+        return SIGNAL.take().map_or(Ok(value), Err);
     }
     let shared = Arc::new(Shared {
         cancel: Cancel::new(),
@@ -119,6 +121,27 @@ where
             return Err(signal);
         }
     }
+}
+
+thread_local! {
+    /// The exception of a signal handler that ran while this thread was at work.
+    static SIGNAL: Cell<Option<PyErr>> = const { Cell::new(None) };
+    /// When this thread looked for signals.
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Looks for signals now and then, for work that is short by its weight and turns out long: a few
+/// bytes may decode to a gigabyte.
+fn signal_came() -> bool {
+    let now = Instant::now();
+    match LOOKED.get() {
+        Some(last) if now.duration_since(last) < SIGNAL_PERIOD => return false,
+        _ => LOOKED.set(Some(now)),
+    }
+    let signal = Python::try_attach(|py| py.check_signals().err()).flatten();
+    let came = signal.is_some();
+    SIGNAL.set(signal);
+    came
 }
 
 /// What is left of a job: its result, and what it owned.

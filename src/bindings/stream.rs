@@ -162,7 +162,10 @@ impl State {
             result
         };
         // What follows damage cannot be trusted, so the error stays.
-        self.failed = result.as_ref().err().cloned();
+        self.failed = result.as_ref().err().map(|error| match error {
+            Error::Interrupted => Error::decode("stream", "an earlier call was interrupted"),
+            error => error.clone(),
+        });
         result.map(|_| out)
     }
 

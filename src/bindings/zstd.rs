@@ -227,7 +227,15 @@ fn options<'py>(py: Python<'py>, codec: &codec::CpuZstd) -> PyResult<Bound<'py, 
 ///     S4Error: The samples are too few or too short.
 #[pyfunction]
 #[pyo3(signature = (samples, size=dict::DEFAULT_TRAINED_LEN), text_signature = "(samples, size=112640)")]
-pub fn train_dict(py: Python<'_>, samples: Vec<Input>, size: usize) -> PyResult<Py<PyBytes>> {
+pub fn train_dict(
+    py: Python<'_>,
+    samples: &Bound<'_, PyAny>,
+    size: usize,
+) -> PyResult<Py<PyBytes>> {
+    let samples: Vec<Input> = samples
+        .try_iter()?
+        .map(|sample| sample?.extract())
+        .collect::<PyResult<_>>()?;
     let len = samples.iter().map(|sample| sample.bytes().len()).sum();
     run(py, Work::compress(len), move |_| {
         let lens: Vec<usize> = samples.iter().map(|sample| sample.bytes().len()).collect();

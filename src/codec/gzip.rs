@@ -26,6 +26,9 @@ pub const DEFAULT_MEMBER_LEN: usize = 1 << 20;
 /// Most original bytes per member: its stored length must fit its field.
 pub const MAX_MEMBER_LEN: usize = 1 << 30;
 
+/// A member that is stated to be longer is decoded piece by piece, so that it can be cancelled and a
+/// wrong statement costs no more memory than this.
+const WHOLE_MEMBER: usize = 64 << 20;
 /// Deflate cannot expand by more than this.
 const MAX_RATIO: u64 = 1032;
 /// The shortest deflate stream of no bytes.
@@ -188,27 +191,38 @@ impl Codec for CpuGzip {
         if stream.is_empty() {
             return Err(damaged(stream));
         }
-        let mut rest = stream;
-        while !rest.is_empty() {
-            cancel.check()?;
-            // The last four bytes state the length of the last member. If there is but one, or if
-            // all are alike, that is the length of this one, and libdeflate can take it whole.
-            let Some(guess) = gzip_member::stated_len(rest).map(|len| len as usize) else {
-                return Err(damaged(rest));
-            };
-            let room = limit
-                .saturating_sub(out.len() as u64)
-                .min(self.decompress_bound(rest)?);
-            let start = out.len();
-            out.resize(start + guess.min(room as usize), 0);
-            let Member::Complete { read, written } = read_member(rest, &mut out[start..]) else {
-                out.truncate(start);
-                return append_streamed(rest, out, limit, cancel);
-            };
-            out.truncate(start + written);
-            rest = &rest[read..];
+        cancel.check()?;
+        let start = out.len();
+        let room = limit
+            .saturating_sub(start as u64)
+            .min(self.decompress_bound(stream)?);
+        // The last four bytes state the length of the last member. If there is but one, libdeflate
+        // can take it whole; what one wrong statement can cost is bounded.
+        let guess = gzip_member::stated_len(stream).map_or(0, |len| len as usize);
+        if guess > WHOLE_MEMBER || guess as u64 > room {
+            return append_streamed(GzipDecompressor::new(), stream, out, limit, cancel);
         }
-        Ok(())
+        out.resize(start + guess, 0);
+        match read_member(stream, &mut out[start..]) {
+            Member::Complete { read, written } => {
+                out.truncate(start + written);
+                let rest = &stream[read..];
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                append_streamed(
+                    GzipDecompressor::behind_a_member(),
+                    rest,
+                    out,
+                    limit,
+                    cancel,
+                )
+            }
+            Member::NoRoom | Member::Damaged => {
+                out.truncate(start);
+                append_streamed(GzipDecompressor::new(), stream, out, limit, cancel)
+            }
+        }
     }
 
     fn compressor(&self) -> Result<Box<dyn stream::Compress>> {
@@ -221,9 +235,14 @@ impl Codec for CpuGzip {
 }
 
 /// Decodes all members, whatever their lengths, at most up to `limit` bytes in `out`.
-fn append_streamed(stream: &[u8], out: &mut Vec<u8>, limit: u64, cancel: &Cancel) -> Result<()> {
+fn append_streamed(
+    mut decoder: GzipDecompressor,
+    stream: &[u8],
+    out: &mut Vec<u8>,
+    limit: u64,
+    cancel: &Cancel,
+) -> Result<()> {
     const SLICE: usize = 1 << 20;
-    let mut decoder = GzipDecompressor::new();
     let mut rest = stream;
     while !rest.is_empty() {
         cancel.check()?;

@@ -214,7 +214,11 @@ pub fn decompress_claimed(
     cancel: &Cancel,
 ) -> Result<()> {
     let len = codec.decompress_into(payload, dst, cancel)?;
-    check_claim(claim, &dst[..len])
+    if len != dst.len() {
+        let (expected, actual) = (claim.original_size, len as u64);
+        return Err(Error::SizeMismatch { expected, actual });
+    }
+    check_claim(claim, dst)
 }
 
 /// Compares decoded bytes with what was claimed of them.

@@ -61,6 +61,9 @@ pub fn decode_pieces(
         places.push((piece, place));
         rest = after;
     }
+    if !rest.is_empty() {
+        return Ok(false);
+    }
     let one = |(piece, place): (&Piece<'_>, &mut [u8])| {
         cancel.check()?;
         codec.decompress_exact(piece.stored, place, cancel)

@@ -284,6 +284,8 @@ enum GzipState {
     Start,
     Inside,
     Between,
+    /// Zeros behind the last member, as tapes and block devices leave them.
+    Padding,
 }
 
 impl GzipDecompressor {
@@ -294,6 +296,30 @@ impl GzipDecompressor {
             inflate: Inflate::new_gzip(15),
             state: GzipState::Start,
         }
+    }
+
+    /// A decompressor for what follows a member.
+    #[must_use]
+    pub fn behind_a_member() -> Self {
+        Self {
+            inflate: Inflate::new_gzip(15),
+            state: GzipState::Between,
+        }
+    }
+
+    /// Steps over zeros behind a member; returns how many there are.
+    fn skip_padding(&mut self, src: &[u8]) -> Result<usize> {
+        let zeros = src.iter().take_while(|&&byte| byte == 0).count();
+        if zeros > 0 {
+            self.state = GzipState::Padding;
+        }
+        if self.state == GzipState::Padding && zeros < src.len() {
+            return Err(Error::decode(
+                "cpu-gzip",
+                "bytes follow the padding behind the last member",
+            ));
+        }
+        Ok(zeros)
     }
 }
 
@@ -308,6 +334,9 @@ impl Decompress for GzipDecompressor {
         let end = out.len().saturating_add(max);
         let mut at = 0;
         loop {
+            if matches!(self.state, GzipState::Between | GzipState::Padding) {
+                at += self.skip_padding(&src[at..])?;
+            }
             let start = out.len();
             let room = (end - start).min(STEP);
             if room == 0 || (at == src.len() && self.state != GzipState::Inside) {
@@ -341,7 +370,7 @@ impl Decompress for GzipDecompressor {
     }
 
     fn is_complete(&self) -> bool {
-        self.state == GzipState::Between
+        matches!(self.state, GzipState::Between | GzipState::Padding)
     }
 
     fn cut_short(&self) -> Error {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checksum,
-    codec::{Claim, Codec, CodecKind, MAX_ORIGINAL_SIZE, check_limit, compress_with, dict},
+    codec::{Claim, Codec, CodecKind, check_limit, compress_with, dict},
     error::{Error, IndexError, Result},
     memory,
     pool::Cancel,
@@ -205,10 +205,23 @@ impl Metadata {
         self.codec.as_deref()
     }
 
+    /// Do the metadata say that S4 stored the body? Without that, other keys mean nothing.
+    fn describe_body(&self) -> bool {
+        self.framed || self.codec.is_some()
+    }
+
+    /// The CRC32C of the original, if it is recorded and can be understood.
+    fn recorded_crc32c(&self) -> Option<u32> {
+        self.crc32c()
+            .ok()
+            .flatten()
+            .filter(|_| self.describe_body())
+    }
+
     /// Do the metadata record a CRC32C?
     #[must_use]
     pub fn has_crc32c(&self) -> bool {
-        self.crc32c.is_some()
+        self.recorded_crc32c().is_some()
     }
 
     fn number(key: &'static str, value: Option<&str>) -> Result<Option<u64>> {
@@ -275,15 +288,8 @@ pub fn layout(metadata: &Metadata, body: &[u8], index: Option<&Index>) -> Result
     if let Some(evidence) = encryption_evidence(metadata, body, index) {
         return Err(Error::Encrypted { evidence });
     }
+    check_stored_len(metadata, body)?;
     let framed_head = body.starts_with(&FRAME_MAGIC) || body.starts_with(&PADDING_MAGIC);
-    let stored = metadata.compressed_size()?;
-    if let Some(expected) = stored.filter(|&size| size != body.len() as u64) {
-        return Err(Error::ManifestSizeMismatch {
-            key: key::COMPRESSED_SIZE,
-            expected,
-            actual: body.len() as u64,
-        });
-    }
     match metadata.codec.as_deref() {
         _ if metadata.framed => Ok(Layout::Frames),
         Some("passthrough") => Ok(Layout::Plain),
@@ -295,20 +301,37 @@ pub fn layout(metadata: &Metadata, body: &[u8], index: Option<&Index>) -> Result
                 key: key::CODEC,
                 problem: format!("{} is no codec of this format", quote(name)),
             })?;
-            let missing = |key| Error::Metadata {
-                key,
-                problem: "is missing and the body has no frames".into(),
+            // Without frames only the metadata say what the payload is: all of it or nothing.
+            let stated = |key, number: Option<u64>| {
+                let problem = "is missing and the body has no frames".into();
+                number.ok_or(Error::Metadata { key, problem })
             };
+            stated(key::COMPRESSED_SIZE, metadata.compressed_size()?)?;
+            let original_size = stated(key::ORIGINAL_SIZE, metadata.original_size()?)?;
+            let crc32c = stated(key::CRC32C, metadata.crc32c()?.map(u64::from))? as u32;
             Ok(Layout::Payload(
                 kind,
                 Claim {
-                    original_size: metadata
-                        .original_size()?
-                        .ok_or_else(|| missing(key::ORIGINAL_SIZE))?,
-                    crc32c: metadata.crc32c()?.ok_or_else(|| missing(key::CRC32C))?,
+                    original_size,
+                    crc32c,
                 },
             ))
         }
+    }
+}
+
+/// Compares the stored length with the metadata, as far as they can be understood.
+fn check_stored_len(metadata: &Metadata, body: &[u8]) -> Result<()> {
+    match metadata.compressed_size() {
+        Ok(Some(expected)) if metadata.describe_body() && expected != body.len() as u64 => {
+            let actual = body.len() as u64;
+            Err(Error::ManifestSizeMismatch {
+                key: key::COMPRESSED_SIZE,
+                expected,
+                actual,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -348,7 +371,13 @@ impl<'a> Opened<'a> {
             Layout::Payload(kind, claim) => Self::Payload(kind, claim, body),
             Layout::Plain => Self::Plain(body),
         };
-        match (metadata.original_size()?, opened.stated_original()) {
+        let stated = match (&opened, metadata.original_size()) {
+            _ if !metadata.describe_body() => None,
+            // Passthrough bodies are their own statement.
+            (Self::Plain(_), stated) => stated.ok().flatten(),
+            (_, stated) => stated?,
+        };
+        match (stated, opened.stated_original()) {
             (Some(expected), Some(actual)) if expected != actual => {
                 let key = key::ORIGINAL_SIZE;
                 return Err(Error::ManifestSizeMismatch {
@@ -380,7 +409,10 @@ impl<'a> Opened<'a> {
             Self::Payload(kind, claim, body) => {
                 read::payload_output_len(*kind, body, *claim, decoding)
             }
-            Self::Plain(body) => Ok(body.len()),
+            Self::Plain(body) => {
+                check_limit(body.len() as u64, decoding.limit)?;
+                Ok(body.len())
+            }
         }
     }
 
@@ -401,15 +433,14 @@ impl<'a> Opened<'a> {
             }
             Self::Plain(body) => {
                 check_crc32c(metadata, || checksum::crc32c_parallel(body, 0))?;
-                dst.copy_from_slice(body);
-                Ok(())
+                read::copy_whole(body, dst)
             }
         }
     }
 }
 
 fn check_crc32c(metadata: &Metadata, actual: impl FnOnce() -> u32) -> Result<()> {
-    let Some(expected) = metadata.crc32c()? else {
+    let Some(expected) = metadata.recorded_crc32c() else {
         return Ok(());
     };
     let actual = actual();
@@ -464,8 +495,9 @@ pub fn decode_range(
             range::decode_planned(index, &plan, window, decoding)
         }
         Layout::Plain => {
-            check_limit(body.len() as u64, decoding.limit.max(MAX_ORIGINAL_SIZE))?;
-            let end = end.min(body.len() as u64) as usize;
+            let end = end.min(body.len() as u64);
+            check_limit(end.saturating_sub(start), decoding.limit)?;
+            let end = end as usize;
             let decoded = body[(start.min(end as u64)) as usize..end].to_vec();
             Ok(Slice {
                 slice: 0..decoded.len(),

@@ -106,7 +106,9 @@ pub fn plan_encrypted(encryption: &Encryption, plan: &Plan) -> Option<EncryptedP
         first_chunk,
         last_chunk,
         byte_start: offset(first_chunk),
-        byte_end: offset(last_chunk).saturating_add(last_len + TAG_LEN),
+        byte_end: offset(last_chunk)
+            .saturating_add(last_len)
+            .saturating_add(TAG_LEN),
         slice_start: plan.byte_start - first_chunk * chunk,
         slice_end: plan.byte_end - first_chunk * chunk,
     })

@@ -164,11 +164,12 @@ pub fn decode_frames(frames: &[Frame<'_>], dst: &mut [u8], decoding: Decoding<'_
     for frame in frames {
         let (place, after) = rest
             .split_at_mut_checked(frame.header.original_size as usize)
-            .ok_or_else(|| {
-                Error::Argument("the destination is shorter than the frames' originals".into())
-            })?;
+            .ok_or_else(changed)?;
         places.push((frame, place));
         rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(changed());
     }
     let one = |(frame, place): (&Frame<'_>, &mut [u8])| {
         decoding.cancel.check()?;
@@ -219,8 +220,15 @@ pub fn payload_output_len(
     match Reader::of(kind, decoding)? {
         Reader::Verbatim => {
             codec::check_limit(claim.original_size, decoding.limit)?;
-            check_claim(claim, payload).map_err(|error| crc_first(error, claim, payload))?;
-            Ok(payload.len())
+            if payload.len() as u64 == claim.original_size {
+                return Ok(payload.len());
+            }
+            let (expected, actual) = (claim.original_size, payload.len() as u64);
+            Err(crc_first(
+                Error::SizeMismatch { expected, actual },
+                claim,
+                payload,
+            ))
         }
         Reader::Cpu(codec) => codec::output_len(codec, payload, claim, decoding.limit),
         Reader::Gpu => {
@@ -248,8 +256,7 @@ pub fn decode_payload(
     match Reader::of(kind, decoding)? {
         Reader::Verbatim => {
             check_claim(claim, payload).map_err(|error| crc_first(error, claim, payload))?;
-            dst.copy_from_slice(payload);
-            Ok(())
+            copy_whole(payload, dst)
         }
         Reader::Cpu(codec) => {
             codec::decompress_claimed(codec, payload, claim, dst, decoding.cancel)
@@ -259,6 +266,23 @@ pub fn decode_payload(
             check_claim(claim, dst)
         }
     }
+}
+
+/// Copies all of `src` to `dst`.
+///
+/// # Errors
+/// [`Error::Argument`] if their lengths differ, which they do when somebody changes the input while
+/// it is read: lengths are taken before, bytes after.
+pub fn copy_whole(src: &[u8], dst: &mut [u8]) -> Result<()> {
+    if src.len() != dst.len() {
+        return Err(changed());
+    }
+    dst.copy_from_slice(src);
+    Ok(())
+}
+
+fn changed() -> Error {
+    Error::Argument("the input changed while it was read".into())
 }
 
 /// S4 checks the CRC32C of passthrough data before their length.

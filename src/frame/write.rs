@@ -13,6 +13,9 @@ use crate::{
 /// S3 refuses multipart parts below this, the last one excepted.
 pub const MIN_PART_LEN: usize = 5 << 20;
 
+/// S3 takes no larger part.
+pub const MAX_PART_LEN: usize = 5 << 30;
+
 /// A body as the frames it consists of.
 #[derive(Debug, Default)]
 pub struct Body {
@@ -98,23 +101,37 @@ pub fn encode_frames(
 ///
 /// Parts of less than 5 MiB of original data are taken for the last one and stay as they are; others
 /// are padded to 5 MiB, or with `uniform` to a size that depends on the original length alone.
-pub fn pad_part(framed: &mut Vec<u8>, original_len: usize, uniform: bool) {
+///
+/// # Errors
+/// [`Error::Argument`] above [`MAX_PART_LEN`], [`Error::Backend`] without memory for the padding.
+pub fn pad_part(framed: &mut Vec<u8>, original_len: usize, uniform: bool) -> Result<()> {
+    if original_len > MAX_PART_LEN {
+        let text = format!("a part of {original_len} bytes is above the limit of {MAX_PART_LEN}");
+        return Err(Error::Argument(text));
+    }
     if original_len < MIN_PART_LEN {
-        return;
+        return Ok(());
     }
     let target = MIN_PART_LEN.max(original_len + original_len / 128 + 4096);
     let fits = uniform && framed.len() + PADDING_HEADER_LEN <= target;
-    pad_to_minimum(framed, if fits { target } else { MIN_PART_LEN });
+    pad_to_minimum(framed, if fits { target } else { MIN_PART_LEN })
 }
 
 /// Appends one padding frame if `framed` is shorter than `minimum`. The result has exactly that
 /// length where a padding header fits in, else a few bytes more.
-pub fn pad_to_minimum(framed: &mut Vec<u8>, minimum: usize) {
+///
+/// # Errors
+/// [`Error::Backend`] without memory for the padding.
+pub fn pad_to_minimum(framed: &mut Vec<u8>, minimum: usize) -> Result<()> {
     if framed.len() >= minimum {
-        return;
+        return Ok(());
     }
     let filler = (minimum - framed.len()).saturating_sub(PADDING_HEADER_LEN);
+    framed
+        .try_reserve_exact(PADDING_HEADER_LEN + filler)
+        .map_err(|_| Error::Backend(format!("no memory for {filler} bytes of padding")))?;
     framed.extend_from_slice(&PADDING_MAGIC);
     framed.extend_from_slice(&(filler as u64).to_le_bytes());
     framed.resize(framed.len() + filler, 0);
+    Ok(())
 }

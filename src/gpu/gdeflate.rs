@@ -23,6 +23,9 @@ use super::huffman::{
 use crate::error::Error;
 
 /// Lanes of a stream, and most symbols of one round.
+/// Blocks that any chunk may have, and original bytes that stand for one more.
+const MIN_BLOCKS: usize = 64;
+const BYTES_PER_BLOCK: usize = 16;
 const LANES: usize = 32;
 /// Step of a copy from at least as far back.
 const WIDE: usize = 32;
@@ -68,6 +71,8 @@ enum Damage {
     DistanceTooFar(usize),
     #[error("a piece of {0} bytes does not fit")]
     TooLong(usize),
+    #[error("more blocks than the output can be in")]
+    TooManyBlocks,
     #[error("the stream ends")]
     TooShort,
 }
@@ -79,15 +84,24 @@ fn decode(chunk: &[u8], output: &mut Output<'_>) -> Result<(), Damage> {
     }
     let mut lanes = Lanes::new(words)?;
     let mut table = Table::new();
+    // Setting up the codes of a block costs far more than the bits that ask for it: blocks that
+    // bring nothing would make a short chunk take long.
+    let mut blocks_left = MIN_BLOCKS + output.bytes.len() / BYTES_PER_BLOCK;
+    let mut holds_fixed = false;
     loop {
+        blocks_left = blocks_left.checked_sub(1).ok_or(Damage::TooManyBlocks)?;
         let header = lanes.take(0, 3)?;
         match header >> 1 {
             0 => stored_block(&mut lanes, output)?,
             1 => {
-                table.fill_fixed()?;
+                if !holds_fixed {
+                    table.fill_fixed()?;
+                    holds_fixed = true;
+                }
                 compressed_block(&mut lanes, &table, output)?;
             }
             2 => {
+                holds_fixed = false;
                 dynamic_codes(&mut lanes, &mut table)?;
                 compressed_block(&mut lanes, &table, output)?;
             }

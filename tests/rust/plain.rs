@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use shardpack::{
     Error, Result,
     codec::{
-        Codec, CpuGzip, CpuZstd, Passthrough, gzip_member,
+        Codec, CodecKind, CpuGzip, CpuZstd, Passthrough, gzip_member,
         plain::{decode_pieces, open},
     },
     pool::{self, Cancel},
@@ -225,7 +225,12 @@ fn bytes_that_follow_the_last_piece_are_refused() {
             b"\x1f",
             b"\x28\xb5\x2f\xfd",
         ] {
+            let padding = codec.kind() == CodecKind::CpuGzip && tail.iter().all(|&byte| byte == 0);
             for result in both_ways(&*codec, &[&payload, tail].concat()) {
+                if padding {
+                    assert_eq!(result.unwrap(), b"some data");
+                    continue;
+                }
                 assert!(
                     matches!(result, Err(Error::Decode { .. })),
                     "{codec:?} {tail:?} {result:?}"

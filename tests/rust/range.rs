@@ -168,7 +168,7 @@ fn body() -> (Vec<u8>, Vec<u8>) {
     {
         body.extend(frame);
         let minimum = body.len() + 20;
-        pad_to_minimum(&mut body, minimum);
+        pad_to_minimum(&mut body, minimum).unwrap();
     }
     (body, plain)
 }

@@ -26,7 +26,7 @@ fn padding_has_the_recorded_lengths() {
             number(&row, "minimum") as usize,
         );
         let mut framed = vec![1; length];
-        pad_to_minimum(&mut framed, minimum);
+        pad_to_minimum(&mut framed, minimum).unwrap();
         assert_eq!(framed.len() as u64, number(&row, "padded_length"), "{row}");
         assert_eq!(framed.len(), naive::padded_len(length, minimum), "{row}");
         let field = framed
@@ -45,7 +45,7 @@ fn every_length_is_padded_as_by_hand() {
     for length in 0..60 {
         for minimum in 0..80 {
             let mut framed = vec![1; length];
-            pad_to_minimum(&mut framed, minimum);
+            pad_to_minimum(&mut framed, minimum).unwrap();
             assert_eq!(
                 framed.len(),
                 naive::padded_len(length, minimum),
@@ -59,7 +59,7 @@ fn every_length_is_padded_as_by_hand() {
 fn parts_are_padded_by_their_original_length() {
     let padded = |framed_len: usize, original_len, uniform| {
         let mut framed = vec![0; framed_len];
-        pad_part(&mut framed, original_len, uniform);
+        pad_part(&mut framed, original_len, uniform).unwrap();
         framed.len()
     };
     for uniform in [false, true] {
