@@ -68,7 +68,7 @@ class AtomicFile:
         attributes_of: os.stat_result | None = None,
     ) -> None:
         self.path = os.path.realpath(path)
-        self._overwrite = overwrite
+        self.overwrite = overwrite
         self.attributes = attributes_of
         self._temporary: str | None = None
         self._ready = False
@@ -116,6 +116,10 @@ class AtomicFile:
         self._temporary = None
         self.sync_folder()
 
+    def temporary_path(self) -> str:
+        """Give the path of a hidden file in the same folder that does not exist."""
+        return os.path.join(self._folder, self._temporary_name())
+
     def sync_folder(self) -> None:
         """Bring new and removed names in the folder to the disk."""
         os.fsync(self._folder_fd)
@@ -149,7 +153,7 @@ class AtomicFile:
         return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
 
     def _name_it(self) -> None:
-        if self._overwrite:
+        if self.overwrite:
             if self._temporary is None:
                 temporary = self._temporary_name()
                 self._link_nameless(temporary)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from shardpack._native import thread_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from typing_extensions import Buffer
@@ -123,6 +123,8 @@ class BatchWriter(io.BufferedIOBase):
         self._batch: memoryview | None = None
         self._filled = 0
         self._abandoned = False
+        # Called with this writer when all that it holds is written, before the file is closed.
+        self.on_complete: Callable[[Any], object] | None = None
         self.original_size = 0
         self.stored_size = 0
 
@@ -205,16 +207,23 @@ class BatchWriter(io.BufferedIOBase):
         """Write the rest. The file below stays open unless it belongs to this writer."""
         if self.closed:
             return
+        complete = False
         try:
             if not getattr(self, "_abandoned", True):
                 if self._filled:
                     self._put_batch(self._space(all_of_it=True)[: self._filled])
                 self._put(self._encode_end())
+                complete = True
         finally:
             self._batch = None
-            super().close()
-            if getattr(self, "_close_fileobj", False):
-                self._fileobj.close()  # type: ignore[attr-defined]
+            try:
+                super().close()
+                if complete and self.on_complete is not None:
+                    self.on_complete(self)
+            finally:
+                self.on_complete = None
+                if getattr(self, "_close_fileobj", False):
+                    self._fileobj.close()  # type: ignore[attr-defined]
 
     def __enter__(self) -> Self:
         """Give the writer itself."""

@@ -22,6 +22,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast, overload
 
+from shardpack.atomic import AtomicFile, is_special
 from shardpack.codec import (
     MAX_ORIGINAL_SIZE,
     Codec,
@@ -33,18 +34,22 @@ from shardpack.codec import (
 )
 from shardpack.codec_io import StreamReader, StreamWriter
 from shardpack.container import MAGIC_BYTES, container_of_bytes, container_of_name, open_writer
-from shardpack.frame import SIDECAR_SUFFIX
-from shardpack.frame_io import FrameReader
+from shardpack.frame import bind_index
+from shardpack.frame_io import FrameReader, FrameWriter
+from shardpack.frame_io.publish import publish_body, require_sidecar_place
 from shardpack.frame_io.source import open_source
 from shardpack.frame_io.table import usable_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from typing_extensions import Buffer
 
-    from shardpack.container import Container
+    from shardpack.batch import BatchWriter
+    from shardpack.container import Container, PackedWriter
     from shardpack.frame_io.source import ByteSource
+    from shardpack.frame_io.table import FrameTable
 
 __all__ = ["StreamReader", "StreamWriter", "open", "open_reader"]
 
@@ -64,7 +69,7 @@ def open_reader(
     source: ByteSource,
     *,
     name: str | None = None,
-    sidecar: Buffer | None = None,
+    sidecar: Buffer | FrameTable | None = None,
     dictionary: Buffer | None = None,
     threads: int | None = None,
     max_original_size: int = MAX_ORIGINAL_SIZE,
@@ -78,7 +83,7 @@ def open_reader(
     Args:
         source: The source, at its start; it is closed together with the reader.
         name: Name of the file, if it has one.
-        sidecar: The S4IX sidecar of S4 frames.
+        sidecar: The S4IX sidecar of S4 frames, or the table that was read from it.
         dictionary: Bytes of the dictionary that the source was compressed with.
         threads: Threads to decode with; all cores when ``None``.
         max_original_size: Largest original size that a frame may claim.
@@ -158,7 +163,8 @@ def open(  # noqa: PLR0913 - the options of writing, and those of text
     """Open a packed file for reading or writing original bytes or text.
 
     Reading goes by the first bytes of the file; ``codec="passthrough"`` gives them as they lie.
-    A file that is written is not complete before it is closed.
+    A path that is written appears when it is closed, whole: a ``with`` block that fails leaves what
+    was there before. Several S4 frames get a sidecar, as ``compress_file`` makes it.
 
     Args:
         file: A path, or a binary file object, which stays open.
@@ -179,6 +185,8 @@ def open(  # noqa: PLR0913 - the options of writing, and those of text
 
     Raises:
         ValueError: The mode is unknown, or nothing says which container to write.
+        LookupError: The encoding is unknown.
+        FileExistsError: With ``"x"``, the file exists, or another lies where its sidecar belongs.
         OSError: The file cannot be opened.
         EncryptedObjectError: The file is in an S4 encryption envelope.
     """
@@ -187,36 +195,58 @@ def open(  # noqa: PLR0913 - the options of writing, and those of text
         raise ValueError(f"mode must be r, w or x with b or t, got {mode!r}")
     if kind != "t" and not (encoding is errors is newline is None):
         raise ValueError(f"encoding, errors and newline need a text mode, got {mode!r}")
+    if kind == "t":
+        encoding = encoding or "utf-8"
+        codecs.lookup(encoding)
     if action == "r":
         binary = _open_to_read(file, codec, dictionary, threads)
-    else:
-        container = container or _container_to_write(file, codec)
-        sink, owned = _open_to_write(file, action)
-        try:
-            binary = cast(
-                "BinaryIO",
-                open_writer(
-                    sink,
-                    container,
-                    codec or "auto",
-                    level=level,
-                    dictionary=dictionary,
-                    chunk_size=chunk_size,
-                    threads=threads,
-                    close_fileobj=owned,
-                ),
-            )
-        except BaseException:
-            if owned:
-                sink.close()
-            raise
-    if kind != "t":
+        return io.TextIOWrapper(binary, encoding, errors, newline) if kind == "t" else binary
+    writer = _open_writer(
+        file,
+        action,
+        container or _container_to_write(file, codec),
+        codec or "auto",
+        level=level,
+        dictionary=dictionary,
+        chunk_size=chunk_size,
+        threads=threads,
+    )
+    binary = cast("BinaryIO", writer)
+    if kind != "t" or encoding is None:
         return binary
-    encoding = encoding or "utf-8"
-    if action != "r" and codecs.lookup(encoding).name in ("utf-16", "utf-32"):
-        # TextIOWrapper writes this mark only to files that can seek, and its reader insists on it.
-        binary.write("".encode(encoding))
-    return io.TextIOWrapper(binary, encoding, errors, newline)
+    try:
+        if codecs.lookup(encoding).name in ("utf-16", "utf-32"):
+            # TextIOWrapper writes this mark only to files that can seek, and its reader insists
+            # on it.
+            binary.write("".encode(encoding))
+        return _TextWriter(binary, encoding, errors, newline)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def _open_writer(
+    file: Any,  # noqa: ANN401 - any file object
+    action: str,
+    container: Container,
+    codec: str | Codec,
+    **options: Any,  # noqa: ANN401 - those of `open_writer`
+) -> PackedWriter:
+    # Mistakes in the options must not be found out by opening: a pipe waits, a name is reserved.
+    open_writer(io.BytesIO(), container, codec, **options).abandon()
+    if action == "x" and container == "s4" and not hasattr(file, "write"):
+        # Not after everything is written.
+        require_sidecar_place(os.path.realpath(file))
+    sink, owned = _open_to_write(file, action)
+    try:
+        writer = open_writer(sink, container, codec, close_fileobj=owned, **options)
+    except BaseException:
+        if owned:
+            sink.close()
+        raise
+    if isinstance(sink, _NewFile):
+        writer.on_complete = sink.publish
+    return writer
 
 
 def _container_to_write(file: object, codec: str | Codec | None) -> Container:
@@ -230,13 +260,66 @@ def _container_to_write(file: object, codec: str | Codec | None) -> Container:
 
 
 def _open_to_write(file: Any, action: str) -> tuple[Any, bool]:  # noqa: ANN401 - any file object
+    """Give what to write to, and whether it was opened here."""
     if hasattr(file, "write"):
         return file, False
-    sink = io.open(file, action + "b", buffering=0)  # noqa: SIM115, UP020 - `open` is our own here
-    # It would describe the body that was just emptied.
+    path = os.fspath(file)
+    if action == "w" and is_special(path):
+        return io.open(path, "wb", buffering=0), True  # noqa: UP020 - `open` is our own here
+    target = AtomicFile(path, overwrite=action == "w")
     with suppress(OSError):
-        os.unlink(os.fspath(file) + SIDECAR_SUFFIX)
-    return sink, True
+        os.fchmod(target.file.fileno(), os.stat(target.path).st_mode & 0o777)
+    return _NewFile(target), True
+
+
+class _NewFile(io.RawIOBase):
+    """A file that has no name before it is published."""
+
+    def __init__(self, target: AtomicFile) -> None:
+        super().__init__()
+        self._target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        return self._target.file.write(data)
+
+    def publish(self, writer: BatchWriter) -> None:
+        """Give the file its name; frames get a sidecar if they are more than one."""
+        if not isinstance(writer, FrameWriter):
+            self._target.publish()
+            return
+        sidecar = writer.sidecar
+        if sidecar is not None:
+            sidecar = bind_index(sidecar, writer.stored_size)
+        publish_body(self._target, sidecar)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            if hasattr(self, "_target"):
+                self._target.close()
+
+
+class _TextWriter(io.TextIOWrapper):
+    """Text that is dropped, as bytes are, if the block that writes it fails."""
+
+    def abandon(self) -> None:
+        """Close without keeping what was written."""
+        cast("BatchWriter", self.buffer).abandon()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; after an error without writing the rest."""
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
 
 
 def _open_to_read(

@@ -12,11 +12,13 @@ use super::{
     array::{self, BinaryArray},
     buffer::Input,
     error::of_record,
-    run::{COMPRESS_WEIGHT, Work, run_for},
+    output::NewBytes,
+    run::{COMPRESS_WEIGHT, Work, run, run_for},
 };
 use crate::{
     codec::{Codec, record},
     error::Error,
+    memory,
     pool::{self, Cancel},
 };
 
@@ -31,9 +33,10 @@ pub fn compress_many<'py>(
     records: &Bound<'py, PyAny>,
     threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let source = Arc::new(Source::new(records)?);
     each(
         py,
-        records,
+        source,
         threads,
         COMPRESS_WEIGHT,
         move |records, cancel| record::compress_many(&*codec, records, cancel),
@@ -47,26 +50,99 @@ pub fn decompress_many<'py>(
     limit: u64,
     threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let source = Arc::new(Source::new(records)?);
+    let lens = py.detach(|| record::stated_lens(&*codec, &source.slices(), limit));
+    if let Some(lens) = lens
+        && let Some(result) = in_place(py, Arc::clone(&codec), Arc::clone(&source), lens, threads)?
+    {
+        return Ok(result);
+    }
     // Decoders write several times what they read.
-    each(py, records, threads, 4, move |records, cancel| {
+    each(py, source, threads, 4, move |records, cancel| {
         record::decompress_many(&*codec, records, limit, cancel)
     })
 }
 
-fn each<'py>(
-    py: Python<'py>,
-    records: &Bound<'py, PyAny>,
+/// Decodes records that state their lengths to where they stay: new `bytes` objects, or the one
+/// buffer of an Arrow array. `None` if one of them states another length than it has.
+fn in_place(
+    py: Python<'_>,
+    codec: Arc<dyn Codec>,
+    source: Arc<Source>,
+    lens: Vec<usize>,
+    threads: Option<usize>,
+) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let weight = lens.iter().sum::<usize>() + lens.len() * RECORD_WEIGHT;
+    let work = Work {
+        weight: pooled(weight, threads),
+        threads,
+    };
+    if matches!(*source, Source::Arrow(_)) {
+        let array = run(py, work, move |cancel| {
+            let records = source.slices();
+            let mut values = memory::zeroed(lens.iter().sum());
+            let places = split(&mut values, &lens);
+            if !record::decompress_into(&*codec, &records, places, cancel)? {
+                return Ok(None);
+            }
+            let lens = lens
+                .iter()
+                .zip(&records)
+                .map(|(&len, record)| record.map(|_| len))
+                .collect();
+            array::from_runs(vec![record::Run {
+                bytes: values,
+                lens,
+            }])
+            .map(Some)
+        })?;
+        return array
+            .map(|array| Ok(Bound::new(py, BinaryArray::from(array))?.into_any()))
+            .transpose();
+    }
+    let mut outputs = Vec::with_capacity(lens.len());
+    for &len in &lens {
+        outputs.push(NewBytes::new(py, len)?);
+    }
+    let values = run(py, work, move |cancel| {
+        let records = source.slices();
+        let places: Vec<&mut [u8]> = outputs.iter_mut().map(NewBytes::bytes_mut).collect();
+        if !record::decompress_into(&*codec, &records, places, cancel)? {
+            return Ok(None);
+        }
+        let values = outputs.iter_mut().zip(&records);
+        values
+            .map(|(output, record)| record.map(|_| output.finish()).transpose())
+            .collect::<crate::Result<Vec<_>>>()
+            .map(Some)
+    })?;
+    values
+        .map(|values| Ok(PyList::new(py, values)?.into_any()))
+        .transpose()
+}
+
+/// Cuts `values` into places of the given lengths, which add up to its own.
+fn split<'a>(mut values: &'a mut [u8], lens: &[usize]) -> Vec<&'a mut [u8]> {
+    let mut places = Vec::with_capacity(lens.len());
+    for &len in lens {
+        let (place, rest) = values.split_at_mut(len);
+        places.push(place);
+        values = rest;
+    }
+    places
+}
+
+fn each(
+    py: Python<'_>,
+    source: Arc<Source>,
     threads: Option<usize>,
     weight: usize,
     mut work: impl FnMut(&[Option<&[u8]>], &Cancel) -> Runs + Send + 'static,
-) -> PyResult<Bound<'py, PyAny>> {
-    let source = Source::new(records)?;
+) -> PyResult<Bound<'_, PyAny>> {
     let weight = source.len().saturating_mul(weight);
-    let is_arrow = matches!(source, Source::Arrow(_));
+    let is_arrow = matches!(*source, Source::Arrow(_));
     let job = move |cancel: &Cancel| work(&source.slices(), cancel);
-    // Several threads are worth it long before signals matter.
-    let parallel = weight >= PARALLEL_FROM && threads.unwrap_or_else(pool::default_threads) > 1;
-    let weight = if parallel { POOLED } else { weight };
+    let weight = pooled(weight, threads);
     let runs = run_for(py, Work { weight, threads }, job)?;
     let runs = runs.map_err(of_record)?;
     if is_arrow {
@@ -75,6 +151,13 @@ fn each<'py>(
     } else {
         to_list(py, &runs).map(Bound::into_any)
     }
+}
+
+/// The weight of a batch, such that it goes to the pool where several threads can share it: that is
+/// worth it long before signals matter.
+fn pooled(weight: usize, threads: Option<usize>) -> usize {
+    let parallel = weight >= PARALLEL_FROM && threads.unwrap_or_else(pool::default_threads) > 1;
+    if parallel { POOLED } else { weight }
 }
 
 /// Weight from which a batch goes to the pool.

@@ -162,6 +162,12 @@ impl Codec for CpuGzip {
         )
     }
 
+    fn stated_len(&self, record: &[u8]) -> Option<usize> {
+        let len = gzip_member::stated_len(record)? as usize;
+        let bound = self.decompress_bound(record).ok()?;
+        (len <= WHOLE_MEMBER && len as u64 <= bound).then_some(len)
+    }
+
     fn pieces<'a>(&self, stream: &'a [u8]) -> Result<Vec<Piece<'a>>> {
         let mut pieces = Vec::new();
         let mut rest = stream;

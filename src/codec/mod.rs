@@ -149,6 +149,10 @@ pub trait Codec: Send + Sync + Debug {
         }
     }
 
+    /// The length that a record states to decode to, if it states one that it can hold and that is
+    /// worth reserving memory for.
+    fn stated_len(&self, record: &[u8]) -> Option<usize>;
+
     /// Splits a plain stream (every zstd frame, every gzip member) into pieces that decode by
     /// themselves, with lengths where the stream states them. One piece if nothing is stated.
     fn pieces<'a>(&self, stream: &'a [u8]) -> Result<Vec<Piece<'a>>>;

@@ -48,6 +48,10 @@ impl Codec for Passthrough {
         Ok(payload.len())
     }
 
+    fn stated_len(&self, record: &[u8]) -> Option<usize> {
+        Some(record.len())
+    }
+
     fn pieces<'a>(&self, stream: &'a [u8]) -> Result<Vec<Piece<'a>>> {
         Ok(vec![Piece {
             stored: stream,

@@ -14,6 +14,8 @@ use crate::{
 
 /// Input bytes of one task, so that a task outweighs its scheduling by far.
 const RUN_LEN: usize = 256 << 10;
+/// Records of one task where each is decoded to its own place.
+const MIN_RECORDS: usize = 16;
 /// A record counts as at least this many bytes.
 const RECORD_COST: usize = 256;
 
@@ -76,6 +78,50 @@ pub fn decompress_many(
                 other => other,
             })
     })
+}
+
+/// The lengths that the records state to decode to; `None` unless every one states one up to `limit`.
+#[must_use]
+pub fn stated_lens(codec: &dyn Codec, records: &[Option<&[u8]>], limit: u64) -> Option<Vec<usize>> {
+    let stated = |record: &[u8]| codec.stated_len(record).filter(|&len| len as u64 <= limit);
+    records
+        .iter()
+        .map(|record| record.map_or(Some(0), stated))
+        .collect()
+}
+
+/// Decodes every record straight into its place, which has the length that it states.
+///
+/// False if a record does not decode to that length: [`decompress_many`] tells what it is then.
+pub fn decompress_into(
+    codec: &dyn Codec,
+    records: &[Option<&[u8]>],
+    places: Vec<&mut [u8]>,
+    cancel: &Cancel,
+) -> Result<bool> {
+    let one = |record: Option<&[u8]>, place: &mut [u8]| match record {
+        None => Ok(true),
+        Some(record) => codec.decompress_exact(record, place, cancel),
+    };
+    // Damage is left to `decompress_many` as well, which reports the first in order.
+    let right = |result: Result<bool>| match result {
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        result => Ok(result.unwrap_or(false)),
+    };
+    if pool::workers() < 2 {
+        return records
+            .iter()
+            .zip(places)
+            .try_fold(true, |all, (record, place)| {
+                Ok(right(one(*record, place))? && all)
+            });
+    }
+    records
+        .par_iter()
+        .zip(places)
+        .with_min_len(MIN_RECORDS)
+        .map(|(record, place)| right(one(*record, place)))
+        .try_reduce(|| true, |a, b| Ok(a && b))
 }
 
 fn each_run(

@@ -273,6 +273,14 @@ impl Codec for CpuZstd {
         Ok(at)
     }
 
+    fn stated_len(&self, record: &[u8]) -> Option<usize> {
+        let outline = zstd_frame::outline(record).ok()?;
+        // The bound is not above the content size, so that it equals it if the blocks can hold it.
+        let len = outline.content_size.filter(|&len| len == outline.bound)?;
+        let plausible = len <= RESERVED_AT_ONCE && outline.stored_len == record.len();
+        plausible.then_some(len as usize)
+    }
+
     fn pieces<'a>(&self, stream: &'a [u8]) -> Result<Vec<Piece<'a>>> {
         frames(stream)
             .filter(|frame| !frame.as_ref().is_ok_and(|(_, outline)| outline.skippable))

@@ -302,3 +302,31 @@ def test_message_prefixes_are_those_of_s4_codec() -> None:
     )
     for text, start in zip(texts, starts, strict=False):
         assert text.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [(2**62, {"uniform": True}), (2**64 - 1, {}), (2**64 - 1, {"uniform": True})],
+)
+def test_padding_that_no_memory_holds_is_refused(size: int, options: dict[str, Any]) -> None:
+    with pytest.raises(shardpack.S4Error):
+        shardpack.pad_part(b"x", size, **options)
+
+
+def test_a_level_below_zero_is_no_level_of_gzip() -> None:
+    with pytest.raises(OverflowError):
+        shardpack.encode_object(b"data", "cpu-gzip", level=-1)
+
+
+def test_arrays_of_bytes_pickle() -> None:
+    values = [b"one", None, b"", make("noise", 1000)]
+    twin = pickle.loads(pickle.dumps(shardpack.BinaryArray(values)))
+    assert type(twin) is shardpack.BinaryArray
+    assert list(twin) == values
+
+
+def test_a_dictionary_is_trained_from_any_iterable() -> None:
+    samples = [b'{"number": %d, "kind": "click"}' % number for number in range(2000)]
+    assert shardpack.train_dict((sample for sample in samples), 4096) == shardpack.train_dict(
+        samples, 4096
+    )

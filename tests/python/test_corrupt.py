@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -299,3 +300,93 @@ def test_metadata_of_absurd_length_are_refused_in_no_time() -> None:
 def test_metadata_of_another_type_are_refused(metadata: Any) -> None:
     with pytest.raises((TypeError, shardpack.S4Error)):
         shardpack.decode_object(FRAMES, metadata)
+
+
+# --- gzip ---------------------------------------------------------------------------------
+
+
+def test_many_empty_members_and_junk_are_refused_in_no_time() -> None:
+    # The last four bytes claim a length, as those of a gzip file do.
+    junk = make("noise", 100_000) + (10**8).to_bytes(4, "little")
+    start = time.perf_counter()
+    with pytest.raises(ShardpackError):
+        CpuGzip().decompress_all(gzip.compress(b"") * 300 + junk)
+    assert time.perf_counter() - start < 1
+
+
+FORGED_LENGTH = """
+import gzip
+import shardpack
+def kib(name):
+    return int(open("/proc/self/status").read().split(name + ":")[1].split()[0])
+member = gzip.compress(b"hello " * 1000)
+assert shardpack.CpuGzip().decompress_all(member) == b"hello " * 1000
+forged = member[:-4] + (10**9).to_bytes(4, "little")
+before = kib("VmRSS")
+try:
+    shardpack.CpuGzip().decompress_all(forged)
+except shardpack.ShardpackError:
+    print((kib("VmHWM") - before) // 1024)
+"""
+
+
+def test_a_member_that_lies_about_its_length_takes_no_memory() -> None:
+    assert int(run_python(FORGED_LENGTH)) < 100
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_zeros_behind_a_member_are_padding(size: int) -> None:
+    data = make("lines", size)
+    padded = gzip.compress(data) + bytes(512)
+    assert CpuGzip().decompress_all(padded) == data
+    decompressor = CpuGzip().decompressor()
+    assert decompressor.decompress(padded) == data
+    decompressor.flush()
+    for junk in (b"\0" * 511 + b"x", b"x" + bytes(511)):
+        with pytest.raises(shardpack.S4IoError):
+            CpuGzip().decompress_all(gzip.compress(data) + junk)
+
+
+# --- GPU payloads -------------------------------------------------------------------------
+
+
+def test_a_gdeflate_chunk_of_empty_blocks_is_refused_in_no_time() -> None:
+    # Three bits open a fixed block that is not the last, seven zeros end it: all of lane 0.
+    blocks = sum(0b10 << 10 * number for number in range(16)).to_bytes(20, "little") * 20_000
+    chunk = blocks[:4] + bytes(4 * 31) + blocks[4:]
+    body = fcg_build(5, 1, 65536, [chunk])
+    metadata = {
+        "s4-codec": "nvcomp-gdeflate",
+        "s4-original-size": "1",
+        "s4-compressed-size": str(len(body)),
+        "s4-crc32c": "0",
+    }
+    start = time.perf_counter()
+    with pytest.raises(shardpack.S4BackendError):
+        shardpack.decode_object(body, metadata)
+    assert time.perf_counter() - start < 1
+
+
+# --- metadata -----------------------------------------------------------------------------
+
+
+def test_a_plain_body_above_the_limit_is_refused() -> None:
+    with pytest.raises(shardpack.S4ManifestSizeExceedsLimitError):
+        shardpack.decode_object(b"x" * 100, None, max_original_size=10)
+    assert shardpack.decode_object(b"x" * 10, None, max_original_size=10) == b"x" * 10
+
+
+def test_other_metadata_mean_nothing_without_a_codec() -> None:
+    assert shardpack.decode_object(b"plain", {"s4-original-size": "abc"}) == b"plain"
+
+
+def test_a_stored_size_is_needed_only_where_nothing_else_tells_it() -> None:
+    assert (
+        shardpack.decode_object(FRAMES, {**METADATA, "s4-compressed-size": "unknown"}) == TEXT * 3
+    )
+    payload, size, crc = CpuZstd().compress(TEXT)
+    metadata = {"s4-codec": "cpu-zstd", "s4-original-size": str(size), "s4-crc32c": str(crc)}
+    complete = {**metadata, "s4-compressed-size": str(len(payload))}
+    assert shardpack.decode_object(payload, complete) == TEXT
+    with pytest.raises(shardpack.S4Error):
+        shardpack.decode_object(payload, metadata)

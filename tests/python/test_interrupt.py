@@ -93,11 +93,52 @@ CALLS = {
     ),
 }
 
+# Tiny payloads of one long decoding: nothing but the decoder itself can notice the signal.
+BOMB = """
+GIB = 1 << 30
+def bomb(codec):
+    payload, size, crc = codec.compress(bytes(GIB))
+    metadata = {"s4-codec": codec.name, "s4-original-size": str(size),
+                "s4-compressed-size": str(len(payload)), "s4-crc32c": str(crc)}
+    return payload, metadata
+"""
+BOMBS = {
+    "decompress all": (
+        "payload, _ = bomb(CpuZstd()); interrupted(lambda: CpuZstd().decompress_all(payload), 0.2)"
+    ),
+    "decompress many": (
+        "payload, _ = bomb(CpuZstd());"
+        "interrupted(lambda: CpuZstd().decompress_many([payload]), 0.2)"
+    ),
+    "decompressor": (
+        "payload, _ = bomb(CpuZstd());"
+        "interrupted(lambda: CpuZstd().decompressor().decompress(payload), 0.2)"
+    ),
+    "range of an unframed object": (
+        "body, facts = bomb(CpuGzip(1));"
+        "interrupted(lambda: shardpack.decode_range(body, GIB // 2, GIB // 2 + 10, facts), 0.2)"
+    ),
+    "object": (
+        "body, facts = bomb(CpuZstd());"
+        "interrupted(lambda: shardpack.decode_object(body, facts), 0.2)"
+    ),
+    "verification": (
+        "body, facts = bomb(CpuZstd());"
+        "interrupted(lambda: shardpack.verify_object(body, facts), 0.2)"
+    ),
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_a_signal_stops_the_call(name: str) -> None:
     assert run_python(INTERRUPT + CALLS[name]) == "stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_signal_stops_the_decoding_of_a_bomb(name: str) -> None:
+    assert run_python(INTERRUPT + BOMB + BOMBS[name]) == "stopped"
 
 
 def test_a_handler_that_raises_nothing_lets_the_call_finish() -> None:

@@ -107,6 +107,17 @@ def test_docstring_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.M
     assert result.failed == 0
 
 
+def test_the_benchmarks_are_a_table_of_measurements() -> None:
+    section = README.read_text().split("\n## Benchmarks\n")[1].split("\n## ")[0]
+    lines = section.splitlines()
+    rules = [number for number, line in enumerate(lines) if re.fullmatch(r"\|[|:\- ]+\|", line)]
+    assert rules, "no table"
+    measured = [
+        line for line in lines[rules[0] + 1 :] if re.fullmatch(r"\|.*\|.*\d.*\|", line.strip())
+    ]
+    assert len(measured) >= 10
+
+
 def test_links_inside_the_repository_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", README.read_text())
     assert not [target for target in targets if not (REPOSITORY / target).exists()]

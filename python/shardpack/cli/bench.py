@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from shardpack.atomic import is_special
 from shardpack.cli import arguments
 from shardpack.cli.console import EXPECTED_ERRORS, Console, printable
 from shardpack.cli.inputs import STANDARD, usage_error
@@ -66,6 +68,7 @@ def add_parser(verbs: arguments.Verbs) -> None:
         "--codec", choices=("cpu-zstd", "cpu-gzip", "passthrough"), help="measure only this one"
     )
     parser.add_argument("--plot", metavar="PNG", help="draw ratio against speed into this file")
+    parser.add_argument("-f", "--force", action="store_true", help="replace an existing PNG")
     arguments.add_threads(parser)
     arguments.add_json(parser)
     arguments.add_quiet(parser)
@@ -86,16 +89,24 @@ def run(options: argparse.Namespace) -> int:
     if not data:
         console.error(options.file, "is empty, there is nothing to measure")
         return console.status
+    if options.plot is not None and not options.force and _is_taken(options.plot):
+        # Known before the measurements, which take minutes.
+        console.fail(f"{printable(options.plot)} exists already; use -f to replace it")
+        return console.status
     measurements = _measure_all(options, console, data)
     if options.json:
         print(json.dumps([measured._asdict() for measured in measurements], indent=2))
     if options.plot is not None:
         title = f"{printable(options.file)}, {format_size(len(data))}"
         try:
-            save_plot(options.plot, measurements, title=title)
+            save_plot(options.plot, measurements, title=title, overwrite=options.force)
         except (ImportError, *EXPECTED_ERRORS) as error:
             console.error(options.plot, error)
     return console.status
+
+
+def _is_taken(path: str) -> bool:
+    return os.path.lexists(path) and not is_special(path)
 
 
 def _measure_all(options: argparse.Namespace, console: Console, data: bytes) -> list[Measurement]:

@@ -89,6 +89,11 @@ class Console:
         text = error if isinstance(error, str) else describe(error, name)
         self._tell(f"{paint('shardpack:', 'red', sys.stderr)} {printable(name)}: {text}")
 
+    def fail(self, text: str) -> None:
+        """Report a failure that is not one file's."""
+        self.failed = True
+        self._tell(f"{paint('shardpack:', 'red', sys.stderr)} {text}")
+
     def note(self, name: str, text: str) -> None:
         """Report something that is no failure, unless told to be quiet."""
         if not self._quiet:

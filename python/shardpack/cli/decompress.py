@@ -10,6 +10,7 @@ from shardpack.cli.inputs import (
     Outputs,
     find_inputs,
     read_dictionary,
+    report_nothing_packed,
     standard_input,
     standard_output,
     total_size,
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         return usage_error("--rm and standard output do not go together")
     console = Console(options)
     inputs = find_inputs(options, console, wanted=lambda name: container_of_name(name) is not None)
+    report_nothing_packed(options, console, inputs)
     try:
         dictionary = read_dictionary(options)
         outputs = Outputs(options, inputs)

@@ -21,6 +21,7 @@ __all__ = [
     "Outputs",
     "find_inputs",
     "read_dictionary",
+    "report_nothing_packed",
     "standard_input",
     "standard_output",
     "total_size",
@@ -91,6 +92,15 @@ def find_inputs(
         else:
             console.error(name, "is a folder; use -r for all files in it")
     return found
+
+
+def report_nothing_packed(
+    options: argparse.Namespace, console: Console, inputs: list[Input]
+) -> None:
+    """Fail where only folders were named and they hold nothing to work on."""
+    if not inputs and not console.failed:
+        folders = ", ".join(printable(name) for name in options.files)
+        console.fail(f"no packed files found in {folders}")
 
 
 def _walk(folder: str, console: Console, wanted: Callable[[str], bool]) -> Iterator[Input]:

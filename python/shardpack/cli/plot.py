@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 from typing import TYPE_CHECKING
+
+from shardpack.atomic import AtomicFile, is_special
+from shardpack.batch import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +33,19 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def save_plot(path: str, measurements: Sequence[Measurement], *, title: str) -> None:
+def save_plot(
+    path: str, measurements: Sequence[Measurement], *, title: str, overwrite: bool = False
+) -> None:
     """Draw compression ratio against speed, with the choices that nothing beats joined by a line.
 
     Args:
         path: The picture to write; its suffix says in which format.
         measurements: What to draw.
         title: Heading of the picture.
+        overwrite: Replace an existing file.
 
     Raises:
+        FileExistsError: The file exists and ``overwrite`` is not set.
         ImportError: matplotlib is not installed.
         OSError: The picture cannot be written.
     """
@@ -76,4 +85,12 @@ def save_plot(path: str, measurements: Sequence[Measurement], *, title: str) -> 
     axes.set_title(title)
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=os.path.splitext(path)[1][1:] or None, dpi=150)
+    if is_special(path):
+        with open(path, "wb", buffering=0) as file:
+            write_all(file, picture.getbuffer())
+        return
+    with AtomicFile(path, overwrite=overwrite) as target:
+        write_all(target.file, picture.getbuffer())
+        target.publish()

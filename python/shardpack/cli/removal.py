@@ -35,12 +35,15 @@ class SourceFile:
             destination: Where the result is, ``None`` for standard output.
 
         Raises:
-            S4IoError: The path is another file now, or has changed since it was read.
+            S4IoError: The path is a symbolic link, or another file now, or has changed since it was
+            read.
             OSError: It cannot be removed.
         """
         before = self._before
         if before is None or destination is None or not os.path.isfile(destination):
             return
+        if os.path.islink(self._path):
+            raise S4IoError("not removed: it is a symbolic link")
         now = os.stat(self._path)
         same = os.path.samestat(before, now) and before.st_size == now.st_size
         if not same or before.st_mtime_ns != now.st_mtime_ns:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import EXPECTED_ERRORS, Console, describe, paint, printable
-from shardpack.cli.inputs import find_inputs, read_dictionary, total_size, usage_error
+from shardpack.cli.inputs import (
+    find_inputs,
+    read_dictionary,
+    report_nothing_packed,
+    total_size,
+    usage_error,
+)
 from shardpack.cli.sizes import format_size
 from shardpack.container import container_of_name
 from shardpack.files import verify_file
@@ -48,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     """Verify the files of the command line; gives the exit code."""
     console = Console(options)
     inputs = find_inputs(options, console, wanted=lambda name: container_of_name(name) is not None)
+    report_nothing_packed(options, console, inputs)
     try:
         dictionary = read_dictionary(options)
     except ValueError as error:

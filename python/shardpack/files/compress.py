@@ -59,7 +59,8 @@ def compress_file(  # noqa: PLR0913 - every way to pack is a keyword
         What was made.
 
     Raises:
-        FileExistsError: The destination exists and ``overwrite`` is not set.
+        FileExistsError: The destination exists and ``overwrite`` is not set, or a file that is no
+            sidecar lies where its sidecar belongs.
         OSError: A file cannot be read or written.
         S4IoError: The source changed while it was read.
         ValueError: The options contradict each other, or there is no destination.
@@ -83,6 +84,8 @@ def compress_file(  # noqa: PLR0913 - every way to pack is a keyword
                 raise ValueError("a file object as source needs a destination")
             destination = opened.name + suffix_of(container)
         with open_destination(destination, opened, overwrite=overwrite) as target:
+            if container == "s4":
+                target.require_sidecar_place()
             with open_writer(
                 target.sink,
                 container,
@@ -92,12 +95,14 @@ def compress_file(  # noqa: PLR0913 - every way to pack is a keyword
                 chunk_size=chunk_size,
                 threads=threads,
             ) as writer:
+                if isinstance(writer, FrameWriter) and opened.size is not None:
+                    writer.require_room(opened.size)
                 writer.copy_from(opened)
                 opened.require_unchanged(opened.count)
             sidecar = writer.sidecar if isinstance(writer, FrameWriter) else None
             if sidecar is not None:
                 sidecar = bind_index(sidecar, writer.stored_size)
-            has_sidecar = target.publish(sidecar)
+            has_sidecar = target.publish(sidecar, keep_sidecar=container != "s4")
         return _report(opened, target.path, container, writer, has_sidecar=has_sidecar)
 
 

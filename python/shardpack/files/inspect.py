@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from shardpack.files.decoding import container_of
 from shardpack.files.members import MemberWalker
 from shardpack.files.report import FileReport
 from shardpack.frame_io.source import open_source
-from shardpack.frame_io.table import read_sidecar, sidecar_state, trusted_table
+from shardpack.frame_io.table import read_sidecar, sidecar_state
 from shardpack.frame_io.walk import FrameWalker
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
         What was found. The sidecar is ``"trusted"`` only if every header agrees with it.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is a pipe.
         S4Error: It is not packed, or cut short.
 
     Example:
@@ -46,6 +47,8 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
     name = os.fspath(path)
     source = open_source(name)
     try:
+        if not source.seekable:
+            raise io.UnsupportedOperation("info needs a seekable file, not a pipe")
         container = container_of(source, name)
         if container == "s4":
             return _inspect_frames(source, name)
@@ -67,9 +70,7 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
 
 def _inspect_frames(source: ByteSource, name: str) -> FileReport:
     stored_size = source.size()
-    sidecar = read_sidecar(name)
-    state = sidecar_state(sidecar, stored_size)
-    table = trusted_table(sidecar, stored_size) if sidecar and state == "trusted" else None
+    state, table = sidecar_state(read_sidecar(name), stored_size)
     walker = FrameWalker(source, max_original_size=MAX_ORIGINAL_SIZE, dictionary_given=True)
     original_size = 0
     for number, frame in enumerate(walker.headers()):

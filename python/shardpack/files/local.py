@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shardpack.atomic import AtomicFile, is_special
-from shardpack.batch import as_bytes_view, write_all
+from shardpack.batch import as_bytes_view
 from shardpack.errors import S4IoError
-from shardpack.frame import SIDECAR_SUFFIX
+from shardpack.frame_io.publish import publish_body, require_sidecar_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,15 +162,16 @@ class Destination:
     def publish(self, sidecar: bytes | None = None, *, keep_sidecar: bool = False) -> bool:
         """Give the finished file its name, then its sidecar.
 
-        A sidecar of an earlier file is removed first and the new one appears last: whenever this
-        is interrupted, no sidecar lies beside a body that it does not describe.
-
         Args:
             sidecar: The bytes, ``None`` for a file without one.
             keep_sidecar: Leave what lies at the sidecar's path alone: the file is no body.
 
         Returns:
             Whether there is a sidecar now.
+
+        Raises:
+            FileExistsError: A file that is no sidecar lies in the sidecar's place and may not be
+                replaced.
         """
         body = self._atomic
         if body is None:
@@ -178,21 +179,17 @@ class Destination:
         if keep_sidecar:
             body.publish()
             return False
-        sidecar_path = body.path + SIDECAR_SUFFIX
-        if sidecar is None:
-            body.prepare()
-            _remove(sidecar_path)
-            body.publish()
-            return False
-        with AtomicFile(sidecar_path, overwrite=True, attributes_of=body.attributes) as beside:
-            write_all(beside.file, sidecar)
-            beside.prepare()
-            body.prepare()
-            if _remove(sidecar_path):
-                body.sync_folder()
-            body.publish()
-            beside.publish()
-        return True
+        publish_body(body, sidecar)
+        return sidecar is not None
+
+    def require_sidecar_place(self) -> None:
+        """Fail now rather than after the work if the sidecar's place is taken.
+
+        Raises:
+            FileExistsError: By a file that is no sidecar, and that may not be replaced.
+        """
+        if self._atomic is not None and not self._atomic.overwrite:
+            require_sidecar_place(self._atomic.path)
 
 
 @contextmanager
@@ -230,11 +227,3 @@ def open_destination(
         raise ValueError(f"source and destination are the same file {path!r}")
     with AtomicFile(path, overwrite=overwrite, attributes_of=source.stat) as atomic:
         yield Destination(atomic.file, path, atomic)
-
-
-def _remove(path: str) -> bool:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return False
-    return True

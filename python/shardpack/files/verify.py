@@ -10,15 +10,14 @@ from shardpack.errors import S4IndexError
 from shardpack.files.decoding import Decoding
 from shardpack.files.local import open_local, progress_callback
 from shardpack.files.report import FileReport
-from shardpack.frame import decode_index
 from shardpack.frame_io.source import ByteSource
-from shardpack.frame_io.table import FrameTable, read_sidecar, sidecar_state
+from shardpack.frame_io.table import Sidecar, read_sidecar, sidecar_state
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from shardpack.files.local import Progress
-    from shardpack.frame_io.table import SidecarState
+    from shardpack.frame_io.table import FrameTable, SidecarState
 
 __all__ = ["verify_file"]
 
@@ -94,26 +93,11 @@ def _sidecar_table(name: str, stored_size: int) -> tuple[FrameTable | None, Side
     sidecar = read_sidecar(name)
     if sidecar is None:
         return None, _ABSENT
-    index = decode_index(sidecar)
-    bound_size = index["source_compressed_size"]
-    if bound_size is not None and bound_size != stored_size:
+    known = Sidecar(sidecar)
+    if known.bound_size is not None and known.bound_size != stored_size:
         raise S4IndexError(
-            f"index error: sidecar is bound to a body of {bound_size} bytes,"
+            f"index error: sidecar is bound to a body of {known.bound_size} bytes,"
             f" this one has {stored_size}; remove or rebuild it"
         )
-    expected = 0
-    for entry in index["entries"]:
-        if entry["original_offset"] != expected:
-            raise S4IndexError(
-                f"index error: sidecar leaves out the original bytes from {expected}"
-                f" to {entry['original_offset']}"
-            )
-        expected += entry["original_size"]
-    table = FrameTable(
-        (
-            (entry["compressed_offset"], entry["compressed_size"], entry["original_size"])
-            for entry in index["entries"]
-        ),
-        from_sidecar=True,
-    )
-    return table, sidecar_state(sidecar, stored_size)
+    table = known.table()
+    return table, sidecar_state(sidecar, stored_size)[0]

@@ -40,7 +40,7 @@ class FrameReader(io.RawIOBase):
 
     Args:
         source: A path, a binary file object (which stays open) or an iterable of buffers.
-        sidecar: The S4IX sidecar of the body.
+        sidecar: The S4IX sidecar of the body, or the table that was read from it.
         dicts: Dictionaries by their id, for ``cpu-zstd-dict`` frames.
         dict_id: Which of them the frames use; not needed if there is only one.
         threads: Threads to decode with; all cores when ``None``.
@@ -65,7 +65,7 @@ class FrameReader(io.RawIOBase):
         self,
         source: SourceLike,
         *,
-        sidecar: Buffer | None = None,
+        sidecar: Buffer | FrameTable | None = None,
         dicts: Mapping[str, Buffer] | None = None,
         dict_id: str | None = None,
         threads: int | None = None,
@@ -85,7 +85,9 @@ class FrameReader(io.RawIOBase):
         )
         self._table: FrameTable | None = None
         if sidecar is not None and self._source.seekable:
-            self._table = trusted_table(sidecar, self._source.size())
+            if not isinstance(sidecar, FrameTable):
+                sidecar = trusted_table(sidecar, self._source.size())
+            self._table = sidecar
         self._position = 0
         self._drop_chunk()
         self._window = 0

@@ -34,6 +34,8 @@ class ByteSource:
         self._fileobj = fileobj
         self._close_fileobj = close_fileobj
         self.seekable = bool(hasattr(fileobj, "seekable") and fileobj.seekable())
+        if self.seekable and isinstance(fileobj, io.FileIO):
+            self.seekable = _has_end(fileobj)
         self._base = fileobj.tell() if self.seekable else 0
         self._has_readinto = hasattr(fileobj, "readinto")
         self._size: int | None = None
@@ -201,6 +203,17 @@ def open_source(source: SourceLike, *, close_fileobj: bool = False) -> ByteSourc
         return ByteSource(_IterableFile(source))
     kind = type(source).__name__
     raise TypeError(f"expected a path, a binary file object or an iterable of bytes, got {kind!r}")
+
+
+def _has_end(file: io.FileIO) -> bool:
+    """Tell whether a file knows its length; some under /proc seek, but not from the end."""
+    position = file.tell()
+    try:
+        file.seek(0, os.SEEK_END)
+    except OSError:
+        return False
+    file.seek(position)
+    return True
 
 
 def _cut(size: int, available: int) -> S4FrameError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Literal
+from operator import add
+from typing import TYPE_CHECKING, Literal, Self
 
-from shardpack.errors import S4IndexError
+from shardpack.batch import as_bytes_view
+from shardpack.errors import S4FrameError, S4IndexError
 from shardpack.frame import SIDECAR_SUFFIX, decode_index, index_is_trusted
 
 if TYPE_CHECKING:
@@ -13,10 +17,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from shardpack.frame import Index
-
 __all__ = [
+    "MAX_SIDECAR_BYTES",
     "FrameTable",
+    "Sidecar",
     "SidecarState",
     "read_sidecar",
     "sidecar_state",
@@ -26,8 +30,13 @@ __all__ = [
 
 SidecarState = Literal["absent", "unbound", "trusted", "stale", "damaged"]
 
-# 16 Mi entries of 32 bytes, the most that the format allows, and the header.
-_SIDECAR_BYTES = (16 << 20) * 32 + (64 << 10)
+# The gateway reads no larger one either; the headers of the body say the same.
+MAX_SIDECAR_BYTES = 64 << 20
+
+_COUNT = slice(8, 16)
+_ENTRY_BYTES = 32
+_ENTRY_NUMBERS = 4
+_MOST_ORIGINAL_BYTES = (1 << 64) - 1
 
 
 class FrameTable:
@@ -38,15 +47,33 @@ class FrameTable:
 
     def __init__(self, frames: Iterable[tuple[int, int, int]], *, from_sidecar: bool) -> None:
         self.from_sidecar = from_sidecar
-        self._offsets: list[int] = []
-        self._stored_sizes: list[int] = []
-        self._ends: list[int] = []
+        self._offsets = array("Q")
+        self._stored_sizes = array("Q")
+        self._ends = array("Q")
         end = 0
         for offset, stored_size, original_size in frames:
             end += original_size
+            if end > _MOST_ORIGINAL_BYTES:
+                raise S4FrameError("frame error: the frames claim more than 2^64 original bytes")
             self._offsets.append(offset)
             self._stored_sizes.append(stored_size)
             self._ends.append(end)
+
+    @classmethod
+    def of_columns(cls, offsets: array[int], stored_sizes: array[int], ends: array[int]) -> Self:
+        """Make the table of a sidecar from its columns.
+
+        Args:
+            offsets: Stored offset of each frame.
+            stored_sizes: Stored size of each frame.
+            ends: Original offset of the end of each frame.
+
+        Returns:
+            The table.
+        """
+        table = cls((), from_sidecar=True)
+        table._offsets, table._stored_sizes, table._ends = offsets, stored_sizes, ends
+        return table
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -98,6 +125,71 @@ class FrameTable:
             )
 
 
+class Sidecar:
+    """A sidecar whose bytes are in order; its entries are never Python objects.
+
+    Args:
+        sidecar: The bytes.
+
+    Attributes:
+        bound_size: Length of the body that it is bound to, ``None`` if it names none.
+        etag: ETag of the body that it is bound to, ``None`` if it names none.
+
+    Raises:
+        S4IndexError: The bytes are no sidecar.
+    """
+
+    def __init__(self, sidecar: Buffer) -> None:
+        # Checks every byte that the rest relies on.
+        index_is_trusted(sidecar)
+        view = as_bytes_view(sidecar)
+        count = int.from_bytes(view[_COUNT], "little")
+        entries_at = view.nbytes - count * _ENTRY_BYTES
+        header = bytearray(view[:entries_at])
+        header[_COUNT] = bytes(8)
+        facts = decode_index(header)
+        self.bound_size = facts["source_compressed_size"]
+        self.etag = facts["source_etag"]
+        self._is_encrypted = facts["sse"] is not None
+        self._sidecar = sidecar
+        self._entries = view[entries_at:].cast("Q")
+
+    def table(self) -> FrameTable:
+        """Give the frame table.
+
+        Raises:
+            S4IndexError: The entries leave original bytes out.
+        """
+        starts, sizes = self._column(0), self._column(1)
+        ends = array("Q", map(add, starts, sizes))
+        expected = 0
+        for start, end in zip(starts, ends, strict=True):
+            if start != expected:
+                raise S4IndexError(
+                    f"index error: sidecar leaves out the original bytes from {expected} to {start}"
+                )
+            expected = end
+        del starts, sizes
+        return FrameTable.of_columns(self._column(2), self._column(3), ends)
+
+    def table_if_trusted(self, stored_size: int) -> FrameTable | None:
+        """Give the frame table if a reader of a body of this size can use it."""
+        if self._is_encrypted or not index_is_trusted(self._sidecar, stored_size):
+            return None
+        if len(self._entries) and self._entries[-2] + self._entries[-1] > stored_size:
+            return None
+        try:
+            return self.table()
+        except S4IndexError:
+            return None
+
+    def _column(self, number: int) -> array[int]:
+        column = array("Q", self._entries[number::_ENTRY_NUMBERS])
+        if sys.byteorder == "big":
+            column.byteswap()
+        return column
+
+
 def trusted_table(sidecar: Buffer, stored_size: int) -> FrameTable | None:
     """Read a sidecar, if it is bound to a body of this size and describes all of it.
 
@@ -112,24 +204,12 @@ def trusted_table(sidecar: Buffer, stored_size: int) -> FrameTable | None:
     Raises:
         S4IndexError: The bytes are no sidecar.
     """
-    index: Index = decode_index(sidecar)
-    if index["sse"] is not None or not index_is_trusted(sidecar, stored_size):
-        return None
-    entries = index["entries"]
-    expected = 0
-    for entry in entries:
-        if entry["original_offset"] != expected:
-            return None
-        expected += entry["original_size"]
-    if entries and entries[-1]["compressed_offset"] + entries[-1]["compressed_size"] > stored_size:
-        return None
-    return FrameTable(
-        ((e["compressed_offset"], e["compressed_size"], e["original_size"]) for e in entries),
-        from_sidecar=True,
-    )
+    return Sidecar(sidecar).table_if_trusted(stored_size)
 
 
-def sidecar_state(sidecar: Buffer | None, stored_size: int) -> SidecarState:
+def sidecar_state(
+    sidecar: Buffer | None, stored_size: int
+) -> tuple[SidecarState, FrameTable | None]:
     """Tell whether readers will use a sidecar.
 
     Args:
@@ -137,19 +217,20 @@ def sidecar_state(sidecar: Buffer | None, stored_size: int) -> SidecarState:
         stored_size: Length of the body in bytes.
 
     Returns:
-        ``trusted`` if they will; ``unbound`` if it names no body; ``stale`` if it names another
-        body or does not describe all of it; ``damaged`` if it is no sidecar.
+        ``trusted`` if they will, and the table that they use; ``unbound`` if it names no body;
+        ``stale`` if it names another body or does not describe all of it; ``damaged`` if it is no
+        sidecar.
     """
     if sidecar is None:
-        return "absent"
+        return "absent", None
     try:
-        index = decode_index(sidecar)
-        table = trusted_table(sidecar, stored_size)
+        known = Sidecar(sidecar)
     except S4IndexError:
-        return "damaged"
-    if index["source_compressed_size"] is None and index["source_etag"] is None:
-        return "unbound"
-    return "stale" if table is None else "trusted"
+        return "damaged", None
+    if known.bound_size is None and known.etag is None:
+        return "unbound", None
+    table = known.table_if_trusted(stored_size)
+    return ("stale" if table is None else "trusted"), table
 
 
 def read_sidecar(path: str) -> bytes | None:
@@ -159,17 +240,17 @@ def read_sidecar(path: str) -> bytes | None:
         path: Path of the body.
 
     Returns:
-        The bytes, or ``None`` if there is no such file or it is larger than a sidecar can be.
+        The bytes, or ``None`` if there is no such file or it is larger than readers take.
     """
     try:
         with open(path + SIDECAR_SUFFIX, "rb") as file:
-            sidecar = file.read(_SIDECAR_BYTES + 1)
+            sidecar = file.read(MAX_SIDECAR_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
         return None
-    return sidecar if len(sidecar) <= _SIDECAR_BYTES else None
+    return sidecar if len(sidecar) <= MAX_SIDECAR_BYTES else None
 
 
-def usable_sidecar(path: str, stored_size: int) -> bytes | None:
+def usable_sidecar(path: str, stored_size: int) -> FrameTable | None:
     """Read the sidecar beside a body if a reader of the body can use it.
 
     Args:
@@ -177,7 +258,6 @@ def usable_sidecar(path: str, stored_size: int) -> bytes | None:
         stored_size: Length of the body in bytes.
 
     Returns:
-        The bytes, or ``None``: readers then find the frames by their headers.
+        Its table, or ``None``: readers then find the frames by their headers.
     """
-    sidecar = read_sidecar(path)
-    return sidecar if sidecar_state(sidecar, stored_size) == "trusted" else None
+    return sidecar_state(read_sidecar(path), stored_size)[1]

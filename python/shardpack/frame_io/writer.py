@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardpack.batch import SAMPLE_BYTES, BatchWriter
+from shardpack.batch import SAMPLE_BYTES, BatchWriter, as_bytes_view
 from shardpack.checksum import crc32c_combine
 from shardpack.codec import Codec, CpuZstdDict, make_codec, pick_codec
 from shardpack.frame import encode_frames, encode_index
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from shardpack.batch import Sink
     from shardpack.frame import IndexEntry
 
@@ -17,6 +19,9 @@ __all__ = ["DEFAULT_CHUNK_SIZE", "FrameWriter"]
 
 # What the gateway takes for uploads whose length it does not know.
 DEFAULT_CHUNK_SIZE = 4 << 20
+
+# The most that a sidecar can list.
+_MOST_FRAMES = 16 << 20
 
 
 class FrameWriter(BatchWriter):
@@ -60,6 +65,8 @@ class FrameWriter(BatchWriter):
         # Before anything is held, so that a mistake in the arguments closes nothing.
         self._level = level
         self._codec = None if codec == "auto" else make_codec(codec, level=level)
+        if codec == "auto" and level is not None:
+            make_codec("cpu-zstd", level=level)
         super().__init__(
             fileobj, chunk_size=chunk_size, threads=threads, close_fileobj=close_fileobj
         )
@@ -135,6 +142,39 @@ class FrameWriter(BatchWriter):
         metadata["s4-framed"] = "true"
         return metadata
 
+    def write(self, data: Buffer, /) -> int:
+        """Take bytes; they reach the file when a batch is full, or on ``close``.
+
+        Args:
+            data: Any C-contiguous buffer; it is not kept.
+
+        Returns:
+            The number of bytes taken, always all.
+
+        Raises:
+            ValueError: The writer is closed, or the frames would be more than a sidecar can list.
+            TypeError: ``data`` is no contiguous buffer.
+        """
+        view = as_bytes_view(data)
+        self.require_room(view.nbytes)
+        return super().write(view)
+
+    def require_room(self, size: int) -> None:
+        """Refuse bytes that would take more frames than a sidecar can list.
+
+        Args:
+            size: Bytes that are to be written next.
+
+        Raises:
+            ValueError: They do not fit.
+        """
+        total = self.original_size + self._filled + size
+        if -(-total // self._chunk_size) > _MOST_FRAMES:
+            raise ValueError(
+                f"{total} bytes in frames of {self._chunk_size} are more than {_MOST_FRAMES}"
+                " frames: choose a larger chunk_size"
+            )
+
     def _chosen(self, sample: memoryview | bytes) -> Codec:
         if self._codec is None:
             name = pick_codec(sample)
@@ -143,6 +183,11 @@ class FrameWriter(BatchWriter):
         return self._codec
 
     def _encode_batch(self, batch: memoryview) -> bytes:
+        if len(self._frames) - (-batch.nbytes // self._chunk_size) > _MOST_FRAMES:
+            raise ValueError(
+                f"more than {_MOST_FRAMES} frames of {self._chunk_size} bytes:"
+                " choose a larger chunk_size"
+            )
         codec = self._chosen(batch[:SAMPLE_BYTES])
         body, sizes, crc = encode_frames(codec, batch, self._chunk_size, threads=self._threads)
         self._frames += sizes
