@@ -75,7 +75,7 @@ pub enum Error {
     },
     /// A codec that this library cannot write.
     #[error(
-        "{codec:?} cannot be written by this call; use the S4 gateway for it, or encode_object with cpu-zstd, cpu-gzip, a CpuZstdDict, passthrough or auto"
+        "{codec:?} is no codec that this call writes; encode_object takes auto, cpu-zstd, cpu-gzip, passthrough or a codec object such as CpuZstdDict, GPU codecs are written by the S4 gateway"
     )]
     UnwritableCodec {
         /// The name as it was given.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH_BYTES", "BatchWriter", "Sink", "as_bytes_view", "lazy_buffer", "write_all"]
 
+# A chunk is held whole, as it is and compressed.
+MAX_CHUNK_BYTES = 1 << 30
+
 # A batch exists as input, as frames, joined, and once more in the scratch space of the threads;
 # this much keeps a process that packs a file of any size under 200 MiB.
 BATCH_BYTES = 32 << 20
@@ -110,6 +113,8 @@ class BatchWriter(io.BufferedIOBase):
         super().__init__()
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be positive, got {chunk_size}")
+        if chunk_size > MAX_CHUNK_BYTES:
+            raise ValueError(f"chunk_size must be at most {MAX_CHUNK_BYTES}, got {chunk_size}")
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be positive, got {threads}")
         self._fileobj = fileobj

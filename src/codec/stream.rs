@@ -383,5 +383,5 @@ fn no_memory() -> Error {
 }
 
 fn zstd_error(code: usize) -> Error {
-    Error::decode("cpu-zstd", zstd_safe::get_error_name(code))
+    Error::decode("cpu-zstd", super::zstd::describe(code))
 }

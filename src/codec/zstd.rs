@@ -133,11 +133,7 @@ impl CpuZstd {
     }
 
     fn fail(&self, code: usize) -> Error {
-        if code == DICTIONARY_WRONG {
-            let detail = "the frame was made with a dictionary: not given, or not this one";
-            return Error::decode(self.name(), detail);
-        }
-        Error::decode(self.name(), zstd_safe::get_error_name(code))
+        Error::decode(self.name(), describe(code))
     }
 
     /// Decodes the one frame that `frame` holds to the front of `dst`.
@@ -328,6 +324,14 @@ impl Codec for CpuZstd {
 
     fn decompressor(&self) -> Result<Box<dyn stream::Decompress>> {
         Ok(Box::new(ZstdDecompressor::new(self.dictionary())?))
+    }
+}
+
+/// An error of libzstd in words.
+pub(super) fn describe(code: usize) -> &'static str {
+    match code {
+        DICTIONARY_WRONG => "the frame was made with a dictionary: not given, or not this one",
+        _ => zstd_safe::get_error_name(code),
     }
 }
 

@@ -91,6 +91,7 @@ def test_folders_are_packed_and_unpacked_as_trees(tmp_path: Path) -> None:
     assert names(tmp_path / "packed") == [
         "tree/a.txt.s4",
         "tree/deep/er/b.txt.s4",
+        "tree/done.gz.s4",
         "tree/empty.s4",
     ]
     good("verify", "-q", "-r", "packed", cwd=tmp_path)
@@ -99,10 +100,11 @@ def test_folders_are_packed_and_unpacked_as_trees(tmp_path: Path) -> None:
     assert names(tmp_path / "back") == [
         "packed/tree/a.txt",
         "packed/tree/deep/er/b.txt",
+        "packed/tree/done.gz",
         "packed/tree/empty",
     ]
     # In place, and again: what is packed is not packed once more.
-    good("compress", "-r", "tree", cwd=tmp_path)
+    good("compress", "-q", "-r", "tree", cwd=tmp_path)
     again = bad("compress", "-r", "tree", cwd=tmp_path)
     assert again.count("exists already") == 3
     assert not [name for name in names(tree) if ".s4.s4" in name.replace(".s4.s4index", "")]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import shardpack
 from commands import bad, good, names, run
 from inputs import make
 
@@ -66,3 +67,53 @@ def test_a_picture_is_not_overwritten_unless_forced(folder: Path) -> None:
     good(*common, "-f", cwd=folder)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert names(folder) == ["data.bin", "out.png"]
+
+
+@pytest.mark.parametrize("verb", [("decompress", "-f"), ("cat",), ("cat", "--range", "-3:")])
+def test_a_file_cut_between_two_frames_is_noticed_by_its_sidecar(
+    folder: Path, verb: tuple[str, ...]
+) -> None:
+    good("compress", "data.bin", "--chunk-size", "64K", cwd=folder)
+    packed = folder / "data.bin.s4"
+    entries = shardpack.decode_index((folder / "data.bin.s4.s4index").read_bytes())["entries"]
+    packed.write_bytes(packed.read_bytes()[: entries[-1]["compressed_offset"]])
+    assert "it was cut or replaced" in bad(*verb, "data.bin.s4", cwd=folder)
+    with pytest.raises(shardpack.S4IndexError, match="cut or replaced"):
+        shardpack.read_range(packed, -3)
+    (folder / "data.bin.s4.s4index").unlink()
+    good(*verb, "data.bin.s4", cwd=folder)
+
+
+def test_a_folder_that_is_packed_elsewhere_arrives_whole(folder: Path) -> None:
+    (folder / "in").mkdir()
+    (folder / "in" / "a.gz").write_bytes(b"by its name a gzip file")
+    (folder / "in" / "b").write_bytes(b"b")
+    good("compress", "-r", "in", "-o", "out", cwd=folder)
+    assert names(folder / "out" / "in") == ["a.gz.s4", "b.s4"]
+    good("decompress", "-r", "out/in", "-o", "back", cwd=folder)
+    assert (folder / "back" / "in" / "a.gz").read_bytes() == b"by its name a gzip file"
+
+
+def test_what_is_left_alone_in_a_folder_is_said(folder: Path) -> None:
+    (folder / "in").mkdir()
+    (folder / "in" / "a.gz").write_bytes(b"a")
+    done = run("compress", "-r", "in", cwd=folder)
+    assert b"1 files left alone" in done.stderr
+
+
+def test_cat_refuses_what_is_not_packed(folder: Path) -> None:
+    damaged = b"X4F2" + good("compress", "-c", "data.bin", cwd=folder)[4:]
+    assert "not a packed file" in bad("cat", stdin=damaged)
+    assert good("cat", "-f", stdin=damaged) == damaged
+
+
+def test_a_chunk_size_that_cannot_be_held_is_refused(folder: Path) -> None:
+    assert "chunk_size must be at most" in bad(
+        "compress", "--chunk-size", "100T", "data.bin", cwd=folder
+    )
+
+
+def test_a_path_of_bytes_is_a_path(folder: Path) -> None:
+    good("compress", "data.bin", cwd=folder)
+    path = bytes(folder / "data.bin.s4")
+    assert shardpack.read_range(path, 0, 9) == (folder / "data.bin").read_bytes()[:9]  # type: ignore[arg-type]

@@ -46,6 +46,9 @@ def add_parser(verbs: arguments.Verbs) -> None:
         default=(None, None),
         help="only these bytes; reads no more of an .s4 file than it must",
     )
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="write files that are not packed as they are"
+    )
     arguments.add_dictionary(parser)
     arguments.add_threads(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
@@ -69,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
             *options.range,
             dictionary=dictionary,
             threads=options.threads,
+            plain=options.force,
         )
         # Not a `for` loop: its variable would keep a batch alive while the next is decoded.
         while piece := next(pieces, b""):

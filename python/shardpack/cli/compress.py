@@ -26,6 +26,8 @@ from shardpack.files import compress_file
 if TYPE_CHECKING:
     import argparse
 
+    from shardpack.cli.inputs import Input
+
 __all__ = ["add_parser"]
 
 _CODECS = ("auto", "cpu-zstd", "cpu-gzip", "passthrough")
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if problem := _problem(options):
         return usage_error(problem)
     console = Console(options)
-    inputs = find_inputs(options, console, wanted=_is_original)
+    inputs = _find(options, console)
     try:
         dictionary = read_dictionary(options)
         outputs = Outputs(options, inputs)
@@ -100,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
 
         def compress(number: int) -> None:
             item = inputs[number]
-            explicit = standard or outputs.to_file
+            explicit = standard or options.output is not None
             if not explicit and not item.is_standard and not _is_original(item.path):
                 ending = os.path.splitext(item.path)[1]
                 console.note(item.path, f"skipped, it ends in {ending} already")
@@ -129,6 +131,26 @@ def run(options: argparse.Namespace) -> int:
             return inputs[number].is_small and not standard
 
         return console.each([item.path for item in inputs], compress, is_small=is_small)
+
+
+def _find(options: argparse.Namespace, console: Console) -> list[Input]:
+    left_alone = 0
+
+    def wanted(name: str) -> bool:
+        # A folder that is packed to another place arrives there whole.
+        nonlocal left_alone
+        if options.output is not None or _is_original(name):
+            return True
+        left_alone += container_of_name(name) is not None
+        return False
+
+    inputs = find_inputs(options, console, wanted=wanted)
+    if left_alone:
+        folders = ", ".join(name for name in options.files if os.path.isdir(name))
+        console.note(
+            folders, f"{left_alone} files left alone, they end in .s4, .zst or .gz already"
+        )
+    return inputs
 
 
 def _is_original(name: str) -> bool:

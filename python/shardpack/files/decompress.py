@@ -11,6 +11,7 @@ from shardpack.files.decoding import Decoding
 from shardpack.files.local import open_destination, open_local, progress_callback
 from shardpack.files.report import FileReport
 from shardpack.frame_io.source import ByteSource
+from shardpack.frame_io.table import usable_sidecar
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -84,6 +85,8 @@ def decompress_file(
             max_original_size=max_original_size,
             on_consumed=on_consumed,
         )
+        if opened.name is not None and decoding.container == "s4" and packed.seekable:
+            usable_sidecar(opened.name, packed.size())
         with open_destination(destination, opened, overwrite=overwrite) as target:
             pieces = decoding.pieces()
             # Not a `for` loop: its variable would keep a batch alive while the next is decoded.

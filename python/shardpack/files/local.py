@@ -146,7 +146,7 @@ def open_local(source: FileLike, on_read: Callable[[int], object]) -> Iterator[L
     if hasattr(source, "read"):
         yield LocalSource(source, None, on_read)
         return
-    path = os.fspath(source)
+    path = os.fsdecode(source)
     with open(path, "rb", buffering=0) as file:
         yield LocalSource(file, path, on_read)
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from shardpack.codec import MAX_ORIGINAL_SIZE
+from shardpack.errors import S4Error
 from shardpack.frame_io import FrameReader
 from shardpack.frame_io.source import open_source
 from shardpack.frame_io.table import usable_sidecar
@@ -32,6 +33,7 @@ def iter_range(
     dictionary: Buffer | None = None,
     threads: int | None = None,
     max_original_size: int = MAX_ORIGINAL_SIZE,
+    plain: bool = True,
 ) -> Iterator[bytes]:
     """Read a range of the original bytes of a file, piece by piece, in bounded memory.
 
@@ -47,6 +49,7 @@ def iter_range(
         dictionary: Bytes of the dictionary that the file was packed with.
         threads: Threads to decode with; all cores when ``None``.
         max_original_size: Largest original size that a frame may claim, in bytes.
+        plain: Give the bytes of a file that is not packed as they are; otherwise refuse it.
 
     Yields:
         The bytes of the range in order, as ``data[start:end]`` would give them.
@@ -63,7 +66,7 @@ def iter_range(
         sidecar = None
         if name is not None and opened.seekable:
             sidecar = usable_sidecar(name, opened.size())
-        _, reader = open_reader(
+        container, reader = open_reader(
             opened,
             name=name,
             sidecar=sidecar,
@@ -71,6 +74,8 @@ def iter_range(
             threads=threads,
             max_original_size=max_original_size,
         )
+        if container is None and not plain:
+            raise S4Error("not a packed file: it begins with no S4 frame, zstd or gzip magic")
         if isinstance(reader, FrameReader) and not start and end is None:
             yield from reader
         elif isinstance(reader, FrameReader) and opened.seekable:
@@ -118,7 +123,7 @@ def read_range(
     """
     pieces = list(
         iter_range(
-            path,
+            os.fsdecode(path),
             start,
             end,
             dictionary=dictionary,

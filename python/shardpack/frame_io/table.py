@@ -259,5 +259,18 @@ def usable_sidecar(path: str, stored_size: int) -> FrameTable | None:
 
     Returns:
         Its table, or ``None``: readers then find the frames by their headers.
+
+    Raises:
+        S4IndexError: It is bound to a longer body. Frames do not say that they are the last, so
+            this is the only trace of a file that was cut between two of them.
     """
-    return sidecar_state(read_sidecar(path), stored_size)[1]
+    sidecar = read_sidecar(path)
+    state, table = sidecar_state(sidecar, stored_size)
+    if sidecar is not None and state == "stale":
+        bound = Sidecar(sidecar).bound_size
+        if bound is not None and bound > stored_size:
+            raise S4IndexError(
+                f"index error: the sidecar belongs to a file of {bound} bytes, this one has"
+                f" {stored_size}: it was cut or replaced; if it is whole, remove the sidecar"
+            )
+    return table
