@@ -98,7 +98,7 @@ def test_what_is_left_alone_in_a_folder_is_said(folder: Path) -> None:
     (folder / "in").mkdir()
     (folder / "in" / "a.gz").write_bytes(b"a")
     done = run("compress", "-r", "in", cwd=folder)
-    assert b"1 files left alone" in done.stderr
+    assert b"1 file left alone" in done.stderr
 
 
 def test_cat_refuses_what_is_not_packed(folder: Path) -> None:

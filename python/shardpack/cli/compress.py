@@ -146,10 +146,9 @@ def _find(options: argparse.Namespace, console: Console) -> list[Input]:
 
     inputs = find_inputs(options, console, wanted=wanted)
     if left_alone:
+        files = "1 file" if left_alone == 1 else f"{left_alone} files"
         folders = ", ".join(name for name in options.files if os.path.isdir(name))
-        console.note(
-            folders, f"{left_alone} files left alone, they end in .s4, .zst or .gz already"
-        )
+        console.note(folders, f"{files} left alone, for the suffix .s4, .zst or .gz")
     return inputs
 
 
