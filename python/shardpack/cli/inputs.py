@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from shardpack.cli.console import EXIT_USAGE, describe, printable
@@ -137,7 +138,9 @@ class Outputs:
 
     def __init__(self, options: argparse.Namespace, inputs: list[Input]) -> None:
         output: str | None = options.output
-        self._written: set[str] = set()
+        self._inputs = inputs
+        # Which file each result is made from; of several the first that was named.
+        self._owners: dict[str, Input] | None = None
         self._lock = threading.Lock()
         self._folder: str | None = None
         self._file: str | None = None
@@ -171,24 +174,38 @@ class Outputs:
             ValueError: Another result of this run has that path, or there is no name for it.
             OSError: A folder cannot be made.
         """
+        path = self._path(item, rename)
+        if path is None:
+            return None
+        with self._lock:
+            if self._owners is None:
+                self._owners = self._find_owners(rename)
+        if self._owners.get(os.path.realpath(path), item) is not item:
+            raise ValueError(f"{printable(path)} is written from another file in this run")
+        if self._folder is not None:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
+
+    def _path(self, item: Input, rename: Callable[[str], str]) -> str | None:
         if self.to_standard:
             return None
         if self._file is not None:
-            path = self._file
-        elif self._folder is not None:
+            return self._file
+        if self._folder is not None:
             if item.is_standard:
                 raise ValueError("standard input has no name for a file in a folder: use -o FILE")
-            path = os.path.join(self._folder, rename(item.relative))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        elif item.is_standard:
-            return None
-        else:
-            path = rename(item.path)
-        with self._lock:
-            if os.path.realpath(path) in self._written:
-                raise ValueError(f"{printable(path)} was written from another file in this run")
-            self._written.add(os.path.realpath(path))
-        return path
+            return os.path.join(self._folder, rename(item.relative))
+        return None if item.is_standard else rename(item.path)
+
+    def _find_owners(self, rename: Callable[[str], str]) -> dict[str, Input]:
+        owners: dict[str, Input] = {}
+        for item in self._inputs:
+            # What has no result is reported when its turn comes.
+            with suppress(ValueError):
+                path = self._path(item, rename)
+                if path is not None:
+                    owners.setdefault(os.path.realpath(path), item)
+        return owners
 
 
 def read_dictionary(options: argparse.Namespace) -> bytes | None:
