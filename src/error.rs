@@ -126,6 +126,18 @@ pub enum Error {
     /// An argument outside its range.
     #[error("{0}")]
     Argument(String),
+    /// Leaves, namespaces, shards or counts that make no tree and no code.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// What was asked for cannot be computed from what is there.
+    #[error("{0}")]
+    ComputationFailed(String),
+    /// Bytes that are no proof.
+    #[error("proof: {0}")]
+    ProofFormat(&'static str),
+    /// Something that this machine does not have.
+    #[error("{0}")]
+    Unavailable(String),
     /// The caller asked to stop (Ctrl-C).
     #[error("interrupted")]
     Interrupted,

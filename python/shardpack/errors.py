@@ -3,7 +3,9 @@
 ``ShardpackError`` is the root: ``except ShardpackError`` catches whatever this package reports.
 Each class has a built-in as second parent, the one that callers of the older packages already
 catch: ``S4Error`` is a ``ValueError``, ``S4IoError`` an ``OSError``, refusals are
-``NotImplementedError``. The names that start with ``S4`` are those of ``s4-codec``.
+``NotImplementedError``. The names that start with ``S4`` are those of ``s4-codec``;
+``InvalidInput``, ``ComputationFailed`` and ``BackendUnavailable`` those of ``animica_native``,
+where all of them are ``RuntimeError``.
 
 All of them pickle, so that they cross process borders in bulk jobs. Facts about a failure are
 attributes (``expected``, ``actual``, ...), ``None`` where they do not apply; they survive pickling.
@@ -12,8 +14,12 @@ attributes (``expected``, ``actual``, ...), ``None`` where they do not apply; th
 from __future__ import annotations
 
 __all__ = [
+    "BackendUnavailable",
+    "ComputationFailed",
     "DictionaryError",
     "EncryptedObjectError",
+    "InvalidInput",
+    "ProofFormatError",
     "S4BackendError",
     "S4CodecMismatchError",
     "S4CrcMismatchError",
@@ -132,3 +138,19 @@ class UnsupportedCodecError(ShardpackError, NotImplementedError):
 
 class EncryptedObjectError(ShardpackError, NotImplementedError):
     """The object is wrapped in an S4E1 to S4E6 envelope; only its gateway holds the key."""
+
+
+class InvalidInput(ShardpackError, RuntimeError, ValueError):  # noqa: N818 - a documented name
+    """Leaves, namespaces, shards or counts that make no tree and no code; the text says which."""
+
+
+class ComputationFailed(ShardpackError, RuntimeError):  # noqa: N818 - a documented name
+    """What was asked for cannot be computed, such as a shard when too many others are lost."""
+
+
+class BackendUnavailable(ShardpackError, RuntimeError):  # noqa: N818 - a documented name
+    """Something that this machine or this build does not have."""
+
+
+class ProofFormatError(ShardpackError, RuntimeError, ValueError):
+    """Bytes that should be a proof are not. ``nmt.verify`` and its kin answer False instead."""

@@ -5,8 +5,12 @@ use pyo3::{IntoPyObjectExt, exceptions::PyKeyboardInterrupt, import_exception, p
 
 use crate::error::Error;
 
+import_exception!(shardpack.errors, BackendUnavailable);
+import_exception!(shardpack.errors, ComputationFailed);
 import_exception!(shardpack.errors, DictionaryError);
 import_exception!(shardpack.errors, EncryptedObjectError);
+import_exception!(shardpack.errors, InvalidInput);
+import_exception!(shardpack.errors, ProofFormatError);
 import_exception!(shardpack.errors, S4BackendError);
 import_exception!(shardpack.errors, S4CrcMismatchError);
 import_exception!(shardpack.errors, S4Error);
@@ -69,6 +73,10 @@ fn to_python(error: Error, text: String) -> PyErr {
         Error::Metadata { .. } | Error::DestinationTooSmall { .. } | Error::Argument(_) => {
             S4Error::new_err(text)
         }
+        Error::InvalidInput(_) => InvalidInput::new_err(text),
+        Error::ComputationFailed(_) => ComputationFailed::new_err(text),
+        Error::ProofFormat(_) => ProofFormatError::new_err(text),
+        Error::Unavailable(_) => BackendUnavailable::new_err(text),
         Error::Interrupted => PyKeyboardInterrupt::new_err(text),
     }
 }

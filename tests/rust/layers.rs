@@ -12,9 +12,9 @@ const LONGEST_FILE: usize = 600;
 
 /// Layers from the ground up; a file may use its own layer and those below it.
 const LAYERS: [&[&str]; 4] = [
-    &["error", "memory", "pool"],
-    &["checksum", "codec"],
-    &["frame", "gpu"],
+    &["cpu", "error", "memory", "pool"],
+    &["checksum", "codec", "hash", "rs"],
+    &["frame", "gpu", "nmt"],
     &["bindings"],
 ];
 
