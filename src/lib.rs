@@ -19,7 +19,9 @@ pub mod frame;
 pub mod gpu;
 pub mod hash;
 pub mod memory;
+pub mod nmt;
 pub mod pool;
+pub mod rs;
 
 #[cfg(feature = "python")]
 mod bindings;

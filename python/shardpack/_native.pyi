@@ -1,12 +1,14 @@
 """Types of the compiled core. Private: import these names from ``shardpack``."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, final, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, final, overload
 
 from typing_extensions import Buffer, disjoint_base
 
+from shardpack.cpu import CpuFeatures
 from shardpack.frame import FrameHeader, Index, RangePlan
 from shardpack.object import S4Object, VerifyReport
+from shardpack.rs import ParityShard
 
 class _ArrowArray(Protocol):
     def __arrow_c_array__(
@@ -23,18 +25,30 @@ __all__ = [
     "PADDING_MAGIC",
     "SIDECAR_SUFFIX",
     "BinaryArray",
+    "Blake3",
     "Codec",
     "Compressor",
     "CpuGzip",
     "CpuZstd",
     "CpuZstdDict",
+    "Crc32c",
     "Decompressor",
+    "Encoder",
+    "Hasher",
+    "Keccak256",
     "Passthrough",
+    "Proof",
+    "Sha3_256",
+    "Sha256",
+    "Tree",
     "__version__",
     "bind_index",
+    "blake3",
     "build_index",
+    "cpu_features",
     "crc32c",
     "crc32c_combine",
+    "crc32c_many",
     "decode_frames",
     "decode_index",
     "decode_object",
@@ -46,13 +60,38 @@ __all__ = [
     "encode_s4_object",
     "frame_iter",
     "gpu_available",
+    "hash_file",
+    "hash_many",
+    "hash_many_packed",
     "index_is_trusted",
+    "keccak256",
+    "nmt_empty_root",
+    "nmt_parse_root",
+    "nmt_root",
+    "nmt_root_packed",
+    "nmt_verify",
+    "nmt_verify_namespace",
+    "nmt_verify_range",
     "pad_part",
     "parse_frame_header",
     "pick_chunk_size",
     "pick_codec",
     "plan_range",
     "read_frame",
+    "rs_decode_striped",
+    "rs_encode",
+    "rs_encode_into",
+    "rs_encode_striped",
+    "rs_join",
+    "rs_locate",
+    "rs_rebuild",
+    "rs_rebuild_into",
+    "rs_repair",
+    "rs_split",
+    "rs_update",
+    "rs_verify",
+    "sha3_256",
+    "sha256",
     "thread_count",
     "train_dict",
     "verify_object",
@@ -64,6 +103,12 @@ __version__: str
 
 def crc32c(data: Buffer, init: int = 0) -> int: ...
 def crc32c_combine(a: int, b: int, len_b: int) -> int: ...
+@overload
+def crc32c_many(buffers: Iterable[Buffer], *, threads: int | None = None) -> list[int]: ...
+@overload
+def crc32c_many(
+    buffers: _ArrowArray | _ArrowStream | Iterable[Buffer | None], *, threads: int | None = None
+) -> list[int | None]: ...
 
 # --- codec ----------------------------------------------------------------------------------
 
@@ -274,6 +319,280 @@ def verify_object(
     max_original_size: int = ...,
     threads: int | None = None,
 ) -> VerifyReport: ...
+
+# --- rs -------------------------------------------------------------------------------------
+
+_Shards: TypeAlias = Iterable[Buffer | None] | Buffer
+
+def rs_encode(
+    data_shards: _Shards, parity_shards: int, *, threads: int | None = None
+) -> list[ParityShard]: ...
+def rs_encode_into(
+    data_shards: _Shards, outputs: Iterable[Buffer] | Buffer, *, threads: int | None = None
+) -> None: ...
+def rs_rebuild(
+    shards: _Shards, data_shards: int, wanted: Sequence[int], *, threads: int | None = None
+) -> list[bytes]: ...
+def rs_rebuild_into(
+    shards: _Shards,
+    data_shards: int,
+    wanted: Sequence[int],
+    outputs: Iterable[Buffer] | Buffer,
+    *,
+    threads: int | None = None,
+) -> None: ...
+def rs_verify(shards: _Shards, data_shards: int, *, threads: int | None = None) -> bool: ...
+def rs_update(
+    parity: _Shards,
+    data_shards: int,
+    index: int,
+    old: Buffer,
+    new: Buffer,
+    *,
+    threads: int | None = None,
+) -> list[ParityShard]: ...
+def rs_repair(
+    shards: _Shards,
+    data_shards: int,
+    digests: Iterable[Buffer] | Buffer,
+    hash: str,
+    *,
+    threads: int | None = None,
+) -> list[tuple[int, bytes]]: ...
+def rs_locate(
+    shards: _Shards, data_shards: int, max_errors: int, *, threads: int | None = None
+) -> list[int] | None: ...
+def rs_split(data: Buffer, data_shards: int) -> list[bytes]: ...
+def rs_join(shards: _Shards, size: int) -> bytes: ...
+def rs_encode_striped(
+    data: Buffer,
+    data_shards: int,
+    parity_shards: int,
+    block: int,
+    *,
+    threads: int | None = None,
+) -> list[bytes]: ...
+def rs_decode_striped(
+    shards: _Shards, data_shards: int, block: int, size: int, *, threads: int | None = None
+) -> bytes: ...
+
+@final
+class Encoder:
+    def __new__(cls, data_shards: int, parity_shards: int, shard_len: int) -> Self: ...
+    def add(self, index: int, piece: Buffer, offset: int = 0) -> Self: ...
+    def parity(self) -> list[ParityShard]: ...
+    @property
+    def data_shards(self) -> int: ...
+    @property
+    def parity_shards(self) -> int: ...
+    @property
+    def shard_len(self) -> int: ...
+
+# --- hash -----------------------------------------------------------------------------------
+
+def blake3(
+    data: Buffer,
+    *,
+    key: Buffer | None = None,
+    context: str | None = None,
+    length: int = 32,
+    threads: int | None = None,
+) -> bytes: ...
+def sha256(data: Buffer) -> bytes: ...
+def keccak256(data: Buffer) -> bytes: ...
+def sha3_256(data: Buffer) -> bytes: ...
+@overload
+def hash_many(
+    algorithm: str, buffers: _ArrowArray | _ArrowStream, *, threads: int | None = None
+) -> BinaryArray: ...
+@overload
+def hash_many(
+    algorithm: str, buffers: Iterable[Buffer], *, threads: int | None = None
+) -> list[bytes]: ...
+@overload
+def hash_many(
+    algorithm: str, buffers: Iterable[Buffer | None], *, threads: int | None = None
+) -> list[bytes | None]: ...
+def hash_many_packed(
+    algorithm: str,
+    buffers: _ArrowArray | _ArrowStream | Iterable[Buffer],
+    *,
+    threads: int | None = None,
+) -> bytes: ...
+def hash_file(
+    fd: int,
+    size: int,
+    algorithm: str,
+    *,
+    on_done: Callable[[int], object] | None = None,
+    threads: int | None = None,
+) -> bytes | None: ...
+
+@disjoint_base
+class Hasher:
+    name: ClassVar[str]
+    digest_size: ClassVar[int]
+    block_size: ClassVar[int]
+    def update(self, data: Buffer, /) -> Self: ...
+    def digest(self) -> bytes: ...
+    def hexdigest(self) -> str: ...
+    def copy(self) -> Self: ...
+
+@final
+class Blake3(Hasher):
+    def __new__(
+        cls, data: Buffer = b"", /, *, key: Buffer | None = None, context: str | None = None
+    ) -> Self: ...
+    def update(self, data: Buffer, /, *, threads: int | None = None) -> Self: ...
+    def digest(self, length: int = 32, *, seek: int = 0) -> bytes: ...
+    def hexdigest(self, length: int = 32, *, seek: int = 0) -> str: ...
+
+@final
+class Sha256(Hasher):
+    def __new__(cls, data: Buffer = b"", /) -> Self: ...
+
+@final
+class Keccak256(Hasher):
+    def __new__(cls, data: Buffer = b"", /) -> Self: ...
+
+@final
+class Sha3_256(Hasher):  # noqa: N801 - as hashlib writes it
+    def __new__(cls, data: Buffer = b"", /) -> Self: ...
+
+@final
+class Crc32c(Hasher):
+    def __new__(cls, data: Buffer = b"", /) -> Self: ...
+
+# --- nmt ------------------------------------------------------------------------------------
+
+_Values: TypeAlias = _ArrowArray | _ArrowStream | Iterable[Buffer]
+_Hash: TypeAlias = Literal["sha256", "blake3", "keccak256"]
+
+def nmt_root(
+    leaves: _Values,
+    namespaces: _Values,
+    *,
+    hash: str = "sha256",
+    ns_size: int = 8,
+    ignore_max_namespace: bool = False,
+    sort: bool = False,
+    allow_empty: bool = False,
+    threads: int | None = None,
+) -> bytes: ...
+def nmt_root_packed(
+    data: Buffer,
+    offsets: Buffer,
+    namespaces: Buffer,
+    *,
+    hash: str = "sha256",
+    ns_size: int = 8,
+    ignore_max_namespace: bool = False,
+    sort: bool = False,
+    allow_empty: bool = False,
+    threads: int | None = None,
+) -> bytes: ...
+def nmt_empty_root(ns_size: int = 8, hash: str = "sha256") -> bytes: ...
+def nmt_parse_root(root: Buffer, ns_size: int = 8) -> tuple[bytes, bytes, bytes]: ...
+def nmt_verify(
+    proof: Proof | Buffer,
+    leaf: Buffer,
+    namespace: Buffer,
+    root: Buffer,
+    *,
+    hash: str | None = None,
+    size: int | None = None,
+) -> bool: ...
+def nmt_verify_range(
+    proof: Proof | Buffer,
+    leaves: _Values,
+    namespace: Buffer,
+    root: Buffer,
+    *,
+    hash: str | None = None,
+    size: int | None = None,
+) -> bool: ...
+def nmt_verify_namespace(
+    proof: Proof | Buffer,
+    leaves: _Values,
+    namespace: Buffer,
+    root: Buffer,
+    *,
+    hash: str | None = None,
+    size: int | None = None,
+) -> bool: ...
+
+@final
+class Proof:
+    def __new__(cls, data: Buffer, /) -> Self: ...
+    def __getnewargs__(self) -> tuple[bytes]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: Buffer, /) -> Proof: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def kind(self) -> Literal["inclusion", "namespace", "absence", "empty"]: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def nodes(self) -> tuple[bytes, ...]: ...
+    @property
+    def leaf_nodes(self) -> tuple[bytes, ...]: ...
+    @property
+    def hash(self) -> _Hash: ...
+    @property
+    def ns_size(self) -> int: ...
+    @property
+    def ignore_max_namespace(self) -> bool: ...
+    @staticmethod
+    def from_celestia_json(
+        data: str | Buffer,
+        *,
+        kind: str,
+        ns_size: int = 29,
+        ignore_max: bool | None = None,
+        hash: str = "sha256",
+    ) -> Proof: ...
+    def to_celestia_json(self) -> str: ...
+    @staticmethod
+    def from_celestia_protobuf(
+        data: Buffer,
+        *,
+        kind: str,
+        ns_size: int = 29,
+        ignore_max: bool | None = None,
+        hash: str = "sha256",
+    ) -> Proof: ...
+    def to_celestia_protobuf(self) -> bytes: ...
+
+@final
+class Tree:
+    def __new__(
+        cls, *, hash: str = "sha256", ns_size: int = 8, ignore_max_namespace: bool = False
+    ) -> Self: ...
+    def push(self, namespace: Buffer, data: Buffer) -> int: ...
+    def extend(
+        self, namespaces: _Values, leaves: _Values, *, threads: int | None = None
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def root(self) -> bytes: ...
+    def leaf_range(self, namespace: Buffer) -> tuple[int, int]: ...
+    def prove(self, index: int) -> Proof: ...
+    def prove_range(self, start: int, end: int, leaf_nodes: bool = False) -> Proof: ...
+    def prove_namespace(self, namespace: Buffer, leaf_nodes: bool = False) -> Proof: ...
+    @property
+    def hash(self) -> _Hash: ...
+    @property
+    def ns_size(self) -> int: ...
+    @property
+    def ignore_max_namespace(self) -> bool: ...
+
+# --- cpu ------------------------------------------------------------------------------------
+
+def cpu_features() -> CpuFeatures: ...
 
 # --- pool -----------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyList},
@@ -10,10 +9,10 @@ use pyo3::{
 
 use super::{
     array::{self, BinaryArray},
-    buffer::Input,
     error::of_record,
     output::NewBytes,
     run::{COMPRESS_WEIGHT, Work, run, run_for},
+    source::Source,
 };
 use crate::{
     codec::{Codec, record},
@@ -51,7 +50,7 @@ pub fn decompress_many<'py>(
     threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let source = Arc::new(Source::new(records)?);
-    let lens = py.detach(|| record::stated_lens(&*codec, &source.slices(), limit));
+    let lens = py.detach(|| record::stated_lens(&*codec, source.slices(), limit));
     if let Some(lens) = lens
         && let Some(result) = in_place(py, Arc::clone(&codec), Arc::clone(&source), lens, threads)?
     {
@@ -77,17 +76,17 @@ fn in_place(
         weight: pooled(weight, threads),
         threads,
     };
-    if matches!(*source, Source::Arrow(_)) {
+    if source.is_arrow() {
         let array = run(py, work, move |cancel| {
             let records = source.slices();
             let mut values = memory::zeroed(lens.iter().sum());
             let places = split(&mut values, &lens);
-            if !record::decompress_into(&*codec, &records, places, cancel)? {
+            if !record::decompress_into(&*codec, records, places, cancel)? {
                 return Ok(None);
             }
             let lens = lens
                 .iter()
-                .zip(&records)
+                .zip(records)
                 .map(|(&len, record)| record.map(|_| len))
                 .collect();
             array::from_runs(vec![record::Run {
@@ -107,10 +106,10 @@ fn in_place(
     let values = run(py, work, move |cancel| {
         let records = source.slices();
         let places: Vec<&mut [u8]> = outputs.iter_mut().map(NewBytes::bytes_mut).collect();
-        if !record::decompress_into(&*codec, &records, places, cancel)? {
+        if !record::decompress_into(&*codec, records, places, cancel)? {
             return Ok(None);
         }
-        let values = outputs.iter_mut().zip(&records);
+        let values = outputs.iter_mut().zip(records);
         values
             .map(|(output, record)| record.map(|_| output.finish()).transpose())
             .collect::<crate::Result<Vec<_>>>()
@@ -140,8 +139,8 @@ fn each(
     mut work: impl FnMut(&[Option<&[u8]>], &Cancel) -> Runs + Send + 'static,
 ) -> PyResult<Bound<'_, PyAny>> {
     let weight = source.len().saturating_mul(weight);
-    let is_arrow = matches!(*source, Source::Arrow(_));
-    let job = move |cancel: &Cancel| work(&source.slices(), cancel);
+    let is_arrow = source.is_arrow();
+    let job = move |cancel: &Cancel| work(source.slices(), cancel);
     let weight = pooled(weight, threads);
     let runs = run_for(py, Work { weight, threads }, job)?;
     let runs = runs.map_err(of_record)?;
@@ -155,7 +154,7 @@ fn each(
 
 /// The weight of a batch, such that it goes to the pool where several threads can share it: that is
 /// worth it long before signals matter.
-fn pooled(weight: usize, threads: Option<usize>) -> usize {
+pub fn pooled(weight: usize, threads: Option<usize>) -> usize {
     let parallel = weight >= PARALLEL_FROM && threads.unwrap_or_else(pool::default_threads) > 1;
     if parallel { POOLED } else { weight }
 }
@@ -181,56 +180,4 @@ fn to_list<'py>(py: Python<'py>, runs: &[record::Run]) -> PyResult<Bound<'py, Py
         }
     }
     Ok(list)
-}
-
-/// Records, held for as long as a job may need them.
-enum Source {
-    Sequence(Vec<Option<Input>>),
-    Arrow(Vec<ArrayRef>),
-}
-
-impl Source {
-    fn new(records: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Some(arrays) = array::import(records)? {
-            return Ok(Self::Arrow(arrays));
-        }
-        let mut inputs = Vec::with_capacity(records.len().unwrap_or(0));
-        for (index, record) in records.try_iter()?.enumerate() {
-            let record = record?;
-            let input = if record.is_none() {
-                None
-            } else {
-                Some(
-                    record
-                        .extract::<Input>()
-                        .map_err(|error| name_record(records.py(), index, &error))?,
-                )
-            };
-            inputs.push(input);
-        }
-        Ok(Self::Sequence(inputs))
-    }
-
-    /// Bytes of all records, each counted with what any record costs.
-    fn len(&self) -> usize {
-        self.slices()
-            .iter()
-            .map(|record| record.map_or(0, <[u8]>::len) + RECORD_WEIGHT)
-            .sum()
-    }
-
-    fn slices(&self) -> Vec<Option<&[u8]>> {
-        match self {
-            Self::Sequence(inputs) => inputs
-                .iter()
-                .map(|input| input.as_ref().map(Input::bytes))
-                .collect(),
-            Self::Arrow(arrays) => arrays.iter().flat_map(array::slices).collect(),
-        }
-    }
-}
-
-fn name_record(py: Python<'_>, index: usize, error: &PyErr) -> PyErr {
-    let text = format!("record {index}: {}", error.value(py));
-    PyErr::from_type(error.get_type(py), text)
 }

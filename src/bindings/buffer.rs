@@ -95,6 +95,53 @@ impl std::fmt::Debug for Input {
     }
 }
 
+/// A C-contiguous buffer of 64-bit integers in the byte order of the machine, held for reading.
+///
+/// Signed ones are taken for their bits: a negative number becomes a very large one.
+pub struct Offsets(Input);
+
+impl Offsets {
+    /// The integers.
+    pub fn numbers(&self) -> &[u64] {
+        // SAFETY: any eight bytes are a `u64`. `extract` has let through only buffers of aligned
+        // 8-byte items, so that nothing is left over on either side.
+        let (_, numbers, _) = unsafe { self.0.bytes().align_to() };
+        numbers
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Offsets {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let view = view_of(&object)?;
+        let format = view.format().to_string_lossy();
+        let native = format.trim_start_matches(['@', '=', NATIVE_ORDER]);
+        if view.item_size() != size_of::<u64>()
+            || !matches!(native, "Q" | "q" | "L" | "l" | "N" | "n")
+            || !view.buf_ptr().cast::<u64>().is_aligned()
+        {
+            return Err(PyTypeError::new_err(format!(
+                "a buffer of aligned 64-bit integers is required, such as array('Q'), not one of \
+                 format {format:?}"
+            )));
+        }
+        let (start, len) = (view.buf_ptr().cast::<u8>().cast_const(), view.len_bytes());
+        Ok(Self(Input {
+            owner: Owner::View { _view: view },
+            start,
+            len,
+        }))
+    }
+}
+
+/// What stands in front of the format of items in the byte order of the machine.
+const NATIVE_ORDER: char = if cfg!(target_endian = "little") {
+    '<'
+} else {
+    '>'
+};
+
 /// A writable C-contiguous buffer of the caller.
 pub struct Destination {
     view: PyUntypedBuffer,

@@ -1,12 +1,45 @@
-//! `crc32c` and `crc32c_combine`.
+//! `crc32c`, `crc32c_combine` and `crc32c_many`.
 
-use pyo3::prelude::*;
+use pyo3::{
+    Borrowed,
+    prelude::*,
+    types::{PyBytes, PyList},
+};
 
 use super::{
+    batch::pooled,
     buffer::Input,
-    run::{Work, run},
+    hash::work_of,
+    run::{DETACH_FROM, Work, run},
+    source::Source,
 };
-use crate::checksum;
+use crate::{checksum, hash::named::Named};
+
+/// The checksum runs at least this often as fast as a decoder.
+const SPEED: usize = 8;
+/// Below this the GIL is kept.
+const SHORT: usize = SPEED * DETACH_FROM;
+
+/// Bytes to be read here and now, or a buffer that may travel to another thread.
+pub enum Data<'a> {
+    Short(&'a [u8]),
+    Any(Input),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        // The call itself costs most of the time for a few bytes; a reference of its own, a tenth.
+        if object.is_instance_of::<PyBytes>() {
+            let bytes: &'a [u8] = object.extract()?;
+            if bytes.len() < SHORT {
+                return Ok(Self::Short(bytes));
+            }
+        }
+        object.extract().map(Self::Any)
+    }
+}
 
 /// CRC32C (Castagnoli) of a buffer, as in S4 frames and S3's ``x-amz-checksum-crc32c``.
 ///
@@ -22,12 +55,19 @@ use crate::checksum;
 ///     OverflowError: ``init`` does not fit in 32 bits.
 #[pyfunction]
 #[pyo3(signature = (data, init=0))]
-pub fn crc32c(py: Python<'_>, data: Input, init: u32) -> PyResult<u32> {
-    let len = data.bytes().len();
-    // The checksum runs ten times as fast as a decoder.
-    run(py, Work::decode(len / 8), move |_| {
-        Ok(checksum::crc32c_parallel(data.bytes(), init))
-    })
+pub fn crc32c(py: Python<'_>, data: Data<'_>, init: u32) -> PyResult<u32> {
+    match data {
+        Data::Short(bytes) => Ok(checksum::crc32c(bytes, init)),
+        Data::Any(input) => {
+            let work = match input.bytes().len() {
+                len if len < SHORT => Work::decode(0),
+                len => work_of(Named::Crc32c, len, None),
+            };
+            run(py, work, move |_| {
+                Ok(checksum::crc32c_parallel(input.bytes(), init))
+            })
+        }
+    }
 }
 
 /// CRC32C of A followed by B, from the checksums of both.
@@ -42,4 +82,46 @@ pub fn crc32c(py: Python<'_>, data: Input, init: u32) -> PyResult<u32> {
 #[pyfunction]
 pub fn crc32c_combine(a: u32, b: u32, len_b: u64) -> u32 {
     checksum::combine(a, b, len_b)
+}
+
+/// CRC32C of many buffers, with one release of the GIL.
+///
+/// Args:
+///     buffers: Buffers, or an Arrow array (or stream) of binary or text values.
+///     threads: Threads to use; by default see ``thread_count``.
+///
+/// Returns:
+///     The checksums in order. A None, or null, stays None.
+///
+/// Raises:
+///     TypeError: A value is no contiguous buffer; the message says which.
+#[pyfunction]
+#[pyo3(signature = (buffers, *, threads=None))]
+pub fn crc32c_many<'py>(
+    py: Python<'py>,
+    buffers: &Bound<'py, PyAny>,
+    threads: Option<usize>,
+) -> PyResult<Bound<'py, PyList>> {
+    let source = Source::new(buffers)?;
+    let work = Work {
+        weight: pooled(source.len() / SPEED, threads),
+        threads,
+    };
+    let (crcs, is_null) = run(py, work, move |cancel| {
+        let messages = source.present();
+        let mut crcs = vec![0; messages.len()];
+        checksum::crc32c_many_parallel(&messages, &mut crcs, cancel)?;
+        let values = source.slices();
+        let is_null: Option<Vec<bool>> =
+            (messages.len() < values.len()).then(|| values.iter().map(Option::is_none).collect());
+        Ok((crcs, is_null))
+    })?;
+    let Some(is_null) = is_null else {
+        return PyList::new(py, crcs);
+    };
+    let mut crcs = crcs.into_iter();
+    let crcs = is_null
+        .iter()
+        .map(|is_null| if *is_null { None } else { crcs.next() });
+    PyList::new(py, crcs)
 }

@@ -8,13 +8,23 @@ mod batch;
 mod buffer;
 mod checksum;
 mod codec;
+mod cpu;
+mod digests;
 mod error;
 mod frame;
 mod gzip;
+mod hash;
+mod hasher;
 mod index;
+mod nmt;
+mod nmt_proof;
 mod object;
 mod output;
+mod rs;
+mod rs_layout;
 mod run;
+mod shards;
+mod source;
 mod stream;
 mod zstd;
 
@@ -26,17 +36,28 @@ mod _native {
     #[pymodule_export]
     use super::{
         array::BinaryArray,
-        checksum::{crc32c, crc32c_combine},
+        checksum::{crc32c, crc32c_combine, crc32c_many},
         codec::{Codec, Passthrough, pick_codec},
+        cpu::cpu_features,
+        digests::{hash_file, hash_many, hash_many_packed},
         frame::{
             decode_frames, encode_frames, frame_iter, pad_part, parse_frame_header,
             pick_chunk_size, read_frame, write_frame,
         },
         gzip::CpuGzip,
+        hash::{blake3, keccak256, sha3_256, sha256},
+        hasher::{Blake3, Crc32c, Hasher, Keccak256, Sha3_256, Sha256},
         index::{
             bind_index, build_index, decode_index, encode_index, index_is_trusted, plan_range,
         },
+        nmt::{Tree, nmt_empty_root, nmt_parse_root, nmt_root, nmt_root_packed},
+        nmt_proof::{Proof, nmt_verify, nmt_verify_namespace, nmt_verify_range},
         object::{decode_object, decode_range, encode_object, encode_s4_object, verify_object},
+        rs::{
+            rs_encode, rs_encode_into, rs_locate, rs_rebuild, rs_rebuild_into, rs_repair,
+            rs_update, rs_verify,
+        },
+        rs_layout::{Encoder, rs_decode_striped, rs_encode_striped, rs_join, rs_split},
         stream::{Compressor, Decompressor},
         thread_count,
         zstd::{CpuZstd, CpuZstdDict, dict_id, train_dict},
@@ -44,7 +65,7 @@ mod _native {
 
     use pyo3::{prelude::*, types::PyBytes};
 
-    use crate::{codec, frame, gpu, pool};
+    use crate::{codec, cpu, frame, gpu, pool};
 
     /// Is there a GPU codec? Never in this version.
     #[pyfunction]
@@ -55,6 +76,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        cpu::select()?;
         pool::prepare();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_ORIGINAL_SIZE", codec::MAX_ORIGINAL_SIZE)?;

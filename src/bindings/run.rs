@@ -27,7 +27,7 @@ use crate::{
 /// Below this many bytes the GIL is kept: giving it up and getting it back costs about as much.
 pub const DETACH_FROM: usize = 2048;
 /// From this many bytes (a few milliseconds of decoding) work goes to the pool.
-const POOL_FROM: usize = 4 << 20;
+pub const POOL_FROM: usize = 4 << 20;
 /// How often a waiting thread looks for signals.
 const SIGNAL_PERIOD: Duration = Duration::from_millis(50);
 /// How long interrupted work may take to stop before it is left alone.

@@ -1,9 +1,11 @@
 //! zstd dictionaries: prepared once, named by their hash, trained from samples.
 
-use sha2::{Digest, Sha256};
 use zstd_safe::{CDict, DDict};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    hash::sha256,
+};
 
 /// Size of a trained dictionary unless the caller says otherwise; zstd's own default.
 pub const DEFAULT_TRAINED_LEN: usize = 112_640;
@@ -79,7 +81,7 @@ fn damaged() -> Error {
 #[must_use]
 pub fn dict_id(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha256::digest(bytes);
+    let digest = sha256::digest(bytes);
     let nibbles = digest[..ID_LEN / 2]
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15]);

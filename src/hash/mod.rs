@@ -6,8 +6,11 @@
 //! on the number of threads.
 
 pub mod blake3;
+pub mod file;
 pub mod keccak;
+pub mod named;
 pub mod sha256;
+mod vector;
 
 use rayon::prelude::*;
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATA = make("lines", 300_000) + make("noise", 100_000)
-VERBS = ["compress", "decompress", "cat", "info", "verify", "train-dict", "bench"]
+VERBS = ["compress", "decompress", "cat", "info", "verify", "hash", "train-dict", "bench"]
 
 
 @pytest.fixture

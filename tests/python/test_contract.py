@@ -6,6 +6,7 @@ import inspect
 import pickle
 import threading
 import time
+from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from shardpack import (
     _native,
     crc32c,
     errors,
+    hash,
+    nmt,
+    rs,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +38,37 @@ CODECS = [CpuZstd(), CpuGzip(), CpuZstdDict(DICTIONARY), Passthrough()]
 EMPTY: dict[str, tuple[Callable[[], Any], Any]] = {
     "crc32c": (lambda: crc32c(b""), 0),
     "crc32c_combine": (lambda: shardpack.crc32c_combine(0, 0, 0), 0),
+    "crc32c_many": (lambda: shardpack.crc32c_many([]), []),
+    "blake3": (lambda: hash.blake3(b"").hex()[:8], "af1349b9"),
+    "sha256": (lambda: hash.sha256(b"").hex()[:8], "e3b0c442"),
+    "keccak256": (lambda: hash.keccak256(b"").hex()[:8], "c5d24601"),
+    "sha3_256": (lambda: hash.sha3_256(b"").hex()[:8], "a7ffc6f8"),
+    "hash_many": (lambda: hash.many("sha256", []), []),
+    "hash_many_packed": (lambda: hash.many_packed("sha256", []), b""),
+    "hash_file": (lambda: _native.hash_file(-1, 0, "sha256"), OSError),
+    "rs_encode": (lambda: rs.encode([], 1), shardpack.InvalidInput),
+    "rs_encode_into": (lambda: rs.encode_into([], []), shardpack.InvalidInput),
+    "rs_rebuild": (lambda: rs.reconstruct([]), shardpack.InvalidInput),
+    "rs_rebuild_into": (lambda: rs.reconstruct_into([], 0, [], []), shardpack.InvalidInput),
+    "rs_verify": (lambda: rs.verify([], 0), shardpack.InvalidInput),
+    "rs_update": (lambda: rs.update([], 0, 0, b"", b""), shardpack.InvalidInput),
+    "rs_repair": (lambda: rs.repair([], 0, []), shardpack.InvalidInput),
+    "rs_locate": (lambda: rs.locate([], 0), shardpack.InvalidInput),
+    "rs_split": (lambda: rs.split(b"", 1), shardpack.InvalidInput),
+    "rs_join": (lambda: rs.join([], 0), b""),
+    "rs_encode_striped": (lambda: rs.encode_striped(b"", 1, 1, 1), shardpack.InvalidInput),
+    "rs_decode_striped": (lambda: rs.decode_striped([b"", b""], 1, 1, 0), b""),
+    "nmt_root": (lambda: nmt.root([], []), shardpack.InvalidInput),
+    "nmt_root_packed": (
+        lambda: nmt.root_packed(b"", array("Q", [0]), b""),
+        shardpack.InvalidInput,
+    ),
+    "nmt_empty_root": (lambda: len(nmt.empty_root()), 48),
+    "nmt_parse_root": (lambda: nmt.parse_root(b""), shardpack.InvalidInput),
+    "nmt_verify": (lambda: nmt.verify(b"", b"", b"", b""), False),
+    "nmt_verify_range": (lambda: nmt.verify_range(b"", [], b"", b""), False),
+    "nmt_verify_namespace": (lambda: nmt.verify_namespace(b"", [], b"", b""), False),
+    "cpu_features": (lambda: shardpack.cpu_features()["level"] != "", True),
     "train_dict": (lambda: shardpack.train_dict([]), (ValueError, RuntimeError)),
     "dict_id": (lambda: shardpack.dict_id(b""), "e3b0c44298fc1c14"),
     "pick_codec": (lambda: shardpack.pick_codec(b""), "cpu-zstd"),
@@ -70,13 +105,22 @@ def test_every_native_function_is_in_the_table() -> None:
     classes = {name for name in functions if isinstance(getattr(_native, name), type)}
     assert classes == {
         "BinaryArray",
+        "Blake3",
         "Codec",
         "Compressor",
         "CpuGzip",
         "CpuZstd",
         "CpuZstdDict",
+        "Crc32c",
         "Decompressor",
+        "Encoder",
+        "Hasher",
+        "Keccak256",
         "Passthrough",
+        "Proof",
+        "Sha256",
+        "Sha3_256",
+        "Tree",
     }
     assert functions - classes == set(EMPTY)
 
@@ -122,7 +166,7 @@ def test_native_classes_live_in_the_package() -> None:
 
 def test_native_functions_are_documented_and_have_signatures() -> None:
     for name in EMPTY:
-        function = getattr(shardpack, name)
+        function = getattr(_native, name)
         assert function.__doc__, name
         assert inspect.signature(function) is not None
 
@@ -142,12 +186,27 @@ def material() -> dict[str, Any]:
         "gzip": CpuGzip(1).compress(data * 2),
         "object": made,
         "records": records,
+        "checked": records * 16,
         "stored": CpuZstd(1).compress_many(records * 4),
     }
 
 
 LONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "crc32c": lambda m: crc32c(m["huge"]),
+    "crc32c many": lambda m: shardpack.crc32c_many(m["checked"]),
+    "blake3": lambda m: hash.blake3(m["huge"]),
+    "blake3 output": lambda m: hash.blake3(m["data"], length=len(m["huge"])),
+    "sha256": lambda m: hash.sha256(m["huge"]),
+    "keccak256": lambda m: hash.keccak256(m["data"]),
+    "hash many": lambda m: hash.many("sha3_256", m["records"] * 4),
+    "hasher": lambda m: hash.Sha256().update(m["huge"]),
+    "rs encode": lambda m: rs.encode([m["huge"]] * 4, 2),
+    "rs verify": lambda m: rs.verify([m["huge"]] * 4, 1),
+    "rs repair": lambda m: rs.repair([m["huge"]] * 4, 1, [hash.sha256(m["huge"])] * 4, "sha256"),
+    "rs locate": lambda m: rs.locate([m["huge"]] * 4, 2, 2),
+    "rs encoder": lambda m: rs.Encoder(2, 4, len(m["huge"])).add(0, m["huge"]),
+    "nmt root": lambda m: nmt.root(m["checked"], [bytes(8)] * len(m["checked"])),
+    "nmt tree": lambda m: nmt.Tree().extend([bytes(8)] * len(m["checked"]), m["checked"]),
     "zstd compress": lambda m: CpuZstd(6).compress(m["data"]),
     "zstd decompress": lambda m: CpuZstd().decompress(*m["zstd"]),
     "gzip compress": lambda m: CpuGzip(6).compress(m["data"]),

@@ -9,7 +9,7 @@ from inputs import run_python
 INTERRUPT = """
 import os, signal, sys, threading, time
 import shardpack
-from shardpack import CpuGzip, CpuZstd, CpuZstdDict
+from shardpack import CpuGzip, CpuZstd, CpuZstdDict, hash, rs
 
 MIB = 1 << 20
 line = b"".join(b"%08d a line of some log\\n" % (i * 7919 % 10**8) for i in range(30_000))
@@ -85,6 +85,27 @@ CALLS = {
     "frames": (
         "data = hard(64 * MIB); body = shardpack.encode_frames(CpuGzip(1), data, MIB)[0] * 6;"
         "interrupted(lambda: [shardpack.decode_frames(body) for _ in range(30)], 0.5)"
+    ),
+    # Zeros that were never touched take no memory.
+    "sha256": "data = bytes(4096 * MIB); interrupted(lambda: hash.sha256(data), 0.5)",
+    "blake3 on one thread": (
+        "data = bytes(4096 * MIB);"
+        "interrupted(lambda: [hash.blake3(data, threads=1) for _ in range(30)], 0.5)"
+    ),
+    "blake3 output": (
+        "interrupted(lambda: [hash.blake3(b'', length=512 * MIB) for _ in range(99)], 0.5)"
+    ),
+    "hash many": (
+        "data = bytes(4096 * MIB); interrupted(lambda: hash.many('blake3', [data] * 500), 0.5)"
+    ),
+    "hash many short ones": (
+        "data = [bytes(4096)] * 1_000_000;"
+        "interrupted(lambda: [hash.many_packed('sha3_256', data) for _ in range(30)], 0.5)"
+    ),
+    "hasher": ("data = bytes(4096 * MIB); interrupted(lambda: hash.Sha3_256().update(data), 0.5)"),
+    "rs verify": (
+        "data = [bytes(1024 * MIB)] * 16;"
+        "interrupted(lambda: [rs.verify(data, 8) for _ in range(99)], 0.5)"
     ),
     "decompress many": (
         "data = hard(64 * MIB); stored = CpuGzip(1).compress_many("

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -15,11 +16,16 @@ PACKAGE = REPOSITORY / "python" / "shardpack"
 # Layer of each module or folder of the package. A new one must find its place here.
 LAYERS = {
     "errors": 0,
+    "progress": 1,
     "_native": 1,
     "checksum": 2,
     "codec": 2,
+    "cpu": 2,
     "frame": 2,
+    "hash": 2,
+    "nmt": 2,
     "object": 2,
+    "rs": 2,
     "batch": 3,
     "codec_io": 3,
     "container": 3,
@@ -27,6 +33,7 @@ LAYERS = {
     "stream": 3,
     "atomic": 3,
     "files": 4,
+    "parity": 4,
     "cli": 5,
 }
 # Slow or optional: imported where they are used, so that `import shardpack` stays light.
@@ -139,14 +146,53 @@ def test_import_is_light() -> None:
     assert run_python(code) == "[]"
 
 
-def test_the_package_page_only_re_exports() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+# A page is imported when one of its names is first asked for, so `import shardpack` costs a few
+# milliseconds however many pages there are. Type checkers read the stub, programs the table.
+
+
+def test_import_loads_no_page() -> None:
+    code = "import sys, shardpack; print(*sorted(n for n in sys.modules if 'shardpack' in n))"
+    assert run_python(code) == "shardpack shardpack._native"
+
+
+def test_the_package_stub_only_re_exports() -> None:
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
     for node in tree.body:
-        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-        assert is_docstring or is_all or isinstance(node, ast.ImportFrom | ast.Import), ast.unparse(
-            node
-        )
+        assert is_all or isinstance(node, ast.ImportFrom), ast.unparse(node)
+
+
+def test_the_package_page_has_what_its_stub_says() -> None:
+    import shardpack
+
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    stub: dict[str, str] = {}
+    exported: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            stub.update((alias.name, node.module) for alias in node.names)
+        if isinstance(node, ast.Assign):
+            exported = ast.literal_eval(node.value)
+    assert sorted(exported) == sorted(stub) == sorted(shardpack.__all__)
+    for name, home in stub.items():
+        page = importlib.import_module(home)
+        if home == "shardpack":
+            page = importlib.import_module(f"shardpack.{name}")
+            assert getattr(shardpack, name) is page
+        else:
+            assert getattr(shardpack, name) is getattr(page, name), name
+            assert name in page.__all__, f"{home} does not offer {name}"
+
+
+def test_the_package_page_knows_its_pages_and_nothing_else() -> None:
+    import shardpack
+
+    for page in vars(shardpack)["_PAGES"]:
+        assert getattr(shardpack, page) is importlib.import_module(f"shardpack.{page}")
+    assert set(shardpack.__all__) <= set(dir(shardpack))
+    with pytest.raises(AttributeError, match="module 'shardpack' has no attribute 'nonsense'"):
+        _ = shardpack.nonsense  # type: ignore[attr-defined]
 
 
 def tracked() -> list[Path]:

@@ -226,3 +226,50 @@ fn bits_per_byte(bytes: &[u8]) -> f64 {
     }
     bits
 }
+
+/// The product in GF(2^8) with the polynomial 0x11D, bit by bit.
+pub fn gf_mul(a: u8, b: u8) -> u8 {
+    let mut product = 0;
+    for bit in (0..8).rev() {
+        let carry = product & 0x80;
+        product <<= 1;
+        if carry > 0 {
+            product ^= 0x1D;
+        }
+        if b >> bit & 1 == 1 {
+            product ^= a;
+        }
+    }
+    product
+}
+
+/// The quotient in GF(2^8), by trying.
+pub fn gf_div(a: u8, b: u8) -> u8 {
+    (0..=255).find(|&c| gf_mul(c, b) == a).expect("b is not 0")
+}
+
+/// The value at `at` of the polynomial of lowest degree through `points`, by Lagrange's formula.
+pub fn gf_interpolate(points: &[(u8, u8)], at: u8) -> u8 {
+    let mut sum = 0;
+    for &(x, y) in points {
+        let (mut above, mut below) = (y, 1);
+        for &(other, _) in points {
+            if other != x {
+                above = gf_mul(above, at ^ other);
+                below = gf_mul(below, x ^ other);
+            }
+        }
+        sum ^= gf_div(above, below);
+    }
+    sum
+}
+
+/// Shard `index` of the Reed-Solomon code whose first shards are `data`.
+pub fn shard(data: &[Vec<u8>], index: usize) -> Vec<u8> {
+    let column = |at: usize| {
+        let points = data.iter().enumerate();
+        let points: Vec<(u8, u8)> = points.map(|(x, shard)| (x as u8, shard[at])).collect();
+        gf_interpolate(&points, index as u8)
+    };
+    (0..data[0].len()).map(column).collect()
+}

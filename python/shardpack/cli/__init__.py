@@ -10,7 +10,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from shardpack._native import __version__
-from shardpack.cli import bench, cat, compress, decompress, info, train_dict, verify
+from shardpack.cli import (
+    bench,
+    cat,
+    compress,
+    decompress,
+    hash,
+    info,
+    parity,
+    train_dict,
+    verify,
+)
 from shardpack.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_VERBS = (compress, decompress, cat, info, verify, train_dict, bench)
+_VERBS = (compress, decompress, cat, info, verify, hash, parity, train_dict, bench)
 
 _EPILOG = """\
 exit codes:

@@ -6,17 +6,19 @@ import os
 from typing import TYPE_CHECKING
 
 from shardpack.container import container_of_name, open_writer, suffix_of
-from shardpack.files.local import open_destination, open_local, progress_callback
+from shardpack.files.local import open_destination, open_local
 from shardpack.files.report import FileReport
 from shardpack.frame import bind_index
 from shardpack.frame_io import FrameWriter
+from shardpack.progress import progress_callback
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from shardpack.codec import Codec
     from shardpack.container import Container, PackedWriter
-    from shardpack.files.local import FileLike, LocalSource, Progress
+    from shardpack.files.local import FileLike, LocalSource
+    from shardpack.progress import Progress
 
 __all__ = ["compress_file"]
 

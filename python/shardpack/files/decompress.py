@@ -8,15 +8,17 @@ from shardpack.batch import write_all
 from shardpack.codec import MAX_ORIGINAL_SIZE
 from shardpack.container import strip_suffix
 from shardpack.files.decoding import Decoding
-from shardpack.files.local import open_destination, open_local, progress_callback
+from shardpack.files.local import open_destination, open_local
 from shardpack.files.report import FileReport
 from shardpack.frame_io.source import ByteSource
 from shardpack.frame_io.table import usable_sidecar
+from shardpack.progress import progress_callback
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from shardpack.files.local import FileLike, Progress
+    from shardpack.files.local import FileLike
+    from shardpack.progress import Progress
 
 __all__ = ["decompress_file"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shardpack.atomic import AtomicFile, is_special
 from shardpack.batch import as_bytes_view
@@ -21,55 +21,15 @@ __all__ = [
     "Destination",
     "FileLike",
     "LocalSource",
-    "Progress",
     "open_destination",
     "open_local",
-    "progress_callback",
 ]
-
-
-class Bar(Protocol):
-    """What ``tqdm`` bars have."""
-
-    def update(self, n: int, /) -> object:
-        """Advance by ``n`` bytes."""
 
 
 if TYPE_CHECKING:
     FileLike = str | os.PathLike[str] | Any
-    Progress = Callable[[int], object] | Bar | None
 else:
-    FileLike = Progress = object
-
-
-def progress_callback(progress: Progress) -> Callable[[int], object]:
-    """Make one kind of callback of the two that callers may pass.
-
-    Args:
-        progress: A callable that takes the number of bytes done so far, an object with the
-            ``update(increment)`` of a tqdm bar, or ``None``.
-
-    Returns:
-        A callable that takes the number of bytes done so far.
-
-    Raises:
-        TypeError: It is none of them.
-    """
-    if progress is None:
-        return lambda _done: None
-    update = getattr(progress, "update", None)
-    if update is not None:
-        done_before = 0
-
-        def advance(done: int) -> None:
-            nonlocal done_before
-            update(done - done_before)
-            done_before = done
-
-        return advance
-    if not callable(progress):
-        raise TypeError(f"progress must be callable or have update(), got {progress!r}")
-    return progress
+    FileLike = object
 
 
 class LocalSource:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from shardpack.codec import MAX_ORIGINAL_SIZE
 from shardpack.errors import S4IndexError
 from shardpack.files.decoding import Decoding
-from shardpack.files.local import open_local, progress_callback
+from shardpack.files.local import open_local
 from shardpack.files.report import FileReport
 from shardpack.frame_io.source import ByteSource
 from shardpack.frame_io.table import Sidecar, read_sidecar, sidecar_state
+from shardpack.progress import progress_callback
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from shardpack.files.local import Progress
     from shardpack.frame_io.table import FrameTable, SidecarState
+    from shardpack.progress import Progress
 
 __all__ = ["verify_file"]
 

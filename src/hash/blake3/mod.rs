@@ -1,9 +1,24 @@
 //! BLAKE3: tree hash with keyed mode, key derivation and output of any length.
+//!
+//! One message at a time is the blake3 crate's. [`digest_many`] has lanes of its own (`lanes`) for
+//! messages too short to fill the lanes of a vector by themselves, and collects those that can go
+//! side by side (`batch`).
+
+mod batch;
+mod kernel;
+mod lanes;
+
+pub use kernel::Kernel;
 
 use crate::{hash::Digest, pool};
 
 /// From this many bytes on several threads share one message.
 const PARALLEL_FROM: usize = 128 << 10;
+
+/// Bytes that the compression function takes in.
+const BLOCK_LEN: usize = 64;
+/// Bytes of a leaf of the tree.
+const CHUNK_LEN: usize = 1024;
 
 /// What is hashed, and with which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +80,7 @@ pub fn digest(message: &[u8]) -> Digest {
     *::blake3::hash(message).as_bytes()
 }
 
-/// The digests of many messages; both slices have the same length.
+/// The digests of many messages, of as many as both slices have.
 pub fn digest_many(messages: &[&[u8]], digests: &mut [Digest]) {
-    for (message, place) in messages.iter().zip(digests) {
-        *place = digest(message);
-    }
+    Kernel::best().digest_many(messages, digests);
 }
