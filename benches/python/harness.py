@@ -171,7 +171,7 @@ class _Note:
 
     def markdown(self) -> str:
         limit = "" if self.limit is None else f"{self.limit:.0f}"
-        return f"| {self.name} | {self.data} | {self.value:.0f} {self.unit} | {limit} |"
+        return f"| {self.name} | {self.data} | {self.value:.3g} {self.unit} | {limit} |"
 
 
 class Report:
@@ -213,7 +213,7 @@ class Report:
         self, name: str, data: str, value: float, limit: float | None = None, unit: str = "MiB"
     ) -> None:
         """Add a number that has an upper limit, such as a peak of memory."""
-        print(f"{name}, {data}: {value:.0f} {unit}", file=sys.stderr, flush=True)
+        print(f"{name}, {data}: {value:.3g} {unit}", file=sys.stderr, flush=True)
         self._notes.append(_Note(name, data, value, limit, unit))
 
     def finish(self) -> None:

@@ -1,8 +1,8 @@
 //! Hasher objects in the shape of `hashlib`'s: `Blake3`, `Sha256`, `Keccak256`, `Sha3_256`, `Crc32c`.
 //!
 //! A small piece is taken in with the GIL held; whatever takes longer, waiting for another thread
-//! included, happens without it. Nobody waits for a hasher with the GIL, and nobody waits for the
-//! GIL with a hasher, so threads can share one.
+//! included, happens without it. Nobody waits for a hasher with the GIL or on the pool, and nobody
+//! waits for the GIL with a hasher, so threads can share one.
 
 use std::{
     fmt::Write,
@@ -16,6 +16,7 @@ use super::{
     hash::{length_of, mode_of, work_of},
     output::NewBytes,
     run::{DETACH_FROM, POOL_FROM, run},
+    turn::Turns,
 };
 use crate::{
     error::Error,
@@ -34,6 +35,7 @@ use crate::{
 pub struct Hasher {
     algorithm: Named,
     state: Arc<Mutex<NamedHasher>>,
+    turns: Turns,
 }
 
 impl Hasher {
@@ -47,12 +49,19 @@ impl Hasher {
         state: NamedHasher,
         data: Option<Input>,
     ) -> PyResult<Self> {
-        let state = Arc::new(Mutex::new(state));
-        let hasher = Self { algorithm, state };
+        let hasher = Self::at(algorithm, state);
         if let Some(data) = data {
             hasher.take_in(py, data, None)?;
         }
         Ok(hasher)
+    }
+
+    fn at(algorithm: Named, state: NamedHasher) -> Self {
+        Self {
+            algorithm,
+            state: Arc::new(Mutex::new(state)),
+            turns: Turns::default(),
+        }
     }
 
     /// The object of a class on top of this one.
@@ -70,21 +79,26 @@ impl Hasher {
             return Ok(());
         }
         let work = work_of(self.algorithm, len, threads);
-        let is_long = work.weight >= POOL_FROM;
         let shared = Arc::clone(&self.state);
+        if work.weight < POOL_FROM {
+            // On this thread, where to ask for signals would be to wait for the GIL.
+            return run(py, work, move |_| {
+                lock(&shared).update(data.bytes());
+                Ok(())
+            });
+        }
+        let mut turn = Some(self.turns.take(py)?);
         run(py, work, move |cancel| {
             let mut state = lock(&shared);
-            if is_long {
-                // An interrupted call must not leave half of its piece behind.
-                let mut next = state.clone();
-                next.update_long(data.bytes(), cancel)?;
+            // An interrupted call must not leave half of its piece behind.
+            let mut next = state.clone();
+            let result = next.update_long(data.bytes(), cancel);
+            if result.is_ok() {
                 *state = next;
-            } else {
-                // On the thread of the caller, where to ask for signals is to wait for the GIL.
-                state.update(data.bytes());
             }
             drop(state);
-            Ok(())
+            drop(turn.take());
+            result
         })
     }
 
@@ -144,10 +158,7 @@ impl Hasher {
 
     /// A hasher that goes on from here on its own.
     fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let twin = Self {
-            algorithm: self.algorithm,
-            state: Arc::new(Mutex::new(self.current(py))),
-        };
+        let twin = Self::at(self.algorithm, self.current(py));
         Ok(match self.algorithm {
             Named::Hash(Algorithm::Blake3) => Bound::new(py, twin.under(Blake3))?.into_any(),
             Named::Hash(Algorithm::Sha256) => Bound::new(py, twin.under(Sha256))?.into_any(),

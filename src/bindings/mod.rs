@@ -26,6 +26,7 @@ mod run;
 mod shards;
 mod source;
 mod stream;
+mod turn;
 mod zstd;
 
 use pyo3::prelude::*;

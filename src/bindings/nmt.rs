@@ -15,6 +15,7 @@ use super::{
     nmt_proof::Proof,
     run::{DETACH_FROM, POOL_FROM, Work, run},
     source::Source,
+    turn::Turns,
 };
 use crate::{
     error::{Error, Result},
@@ -243,15 +244,31 @@ pub fn nmt_parse_root(py: Python<'_>, root: Input, ns_size: i64) -> PyResult<Bou
 #[pyclass(module = "shardpack.nmt", frozen)]
 pub struct Tree {
     params: Params,
-    tree: Arc<Mutex<nmt::Tree>>,
+    inner: Arc<Mutex<nmt::Tree>>,
+    turns: Turns,
 }
 
 impl Tree {
     /// Lets go of the GIL where it has to wait.
     fn lock<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, nmt::Tree> {
-        self.tree
+        self.inner
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a proof; one that carries many nodes takes a while.
+    fn prove_with(
+        &self,
+        py: Python<'_>,
+        leaf_nodes: bool,
+        prove: impl FnOnce(&nmt::Tree) -> Result<nmt::Proof> + Send,
+    ) -> PyResult<Proof> {
+        let proof = if leaf_nodes {
+            py.detach(|| prove(&self.inner.lock().unwrap_or_else(PoisonError::into_inner)))
+        } else {
+            prove(&self.lock(py))
+        };
+        Ok(proof?.into())
     }
 
     /// Changes the tree in a job. Only one on the pool can be stopped: on the thread of the caller a
@@ -262,15 +279,19 @@ impl Tree {
         work: Work,
         mut change: impl FnMut(&mut nmt::Tree, &Cancel) -> Result<T> + Send + 'static,
     ) -> PyResult<T> {
-        let shared = Arc::clone(&self.tree);
+        let shared = Arc::clone(&self.inner);
         let is_long = work.weight >= POOL_FROM;
+        let mut turn = is_long.then(|| self.turns.take(py)).transpose()?;
         run(py, work, move |cancel| {
             let mut tree = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            if is_long {
+            let result = if is_long {
                 change(&mut tree, cancel)
             } else {
                 change(&mut tree, &Cancel::new())
-            }
+            };
+            drop(tree);
+            drop(turn.take());
+            result
         })
     }
 }
@@ -281,8 +302,13 @@ impl Tree {
     #[pyo3(signature = (*, hash="sha256", ns_size=8, ignore_max_namespace=false))]
     fn new(hash: &str, ns_size: i64, ignore_max_namespace: bool) -> PyResult<Self> {
         let params = params_of(hash, ns_size, ignore_max_namespace)?;
-        let tree = Arc::new(Mutex::new(nmt::Tree::new(params)));
-        Ok(Self { params, tree })
+        let inner = Arc::new(Mutex::new(nmt::Tree::new(params)));
+        let turns = Turns::default();
+        Ok(Self {
+            params,
+            inner,
+            turns,
+        })
     }
 
     /// Append a leaf.
@@ -395,7 +421,9 @@ impl Tree {
         leaf_nodes: bool,
     ) -> PyResult<Proof> {
         let (start, end) = (index_of(start)?, index_of(end)?);
-        Ok(self.lock(py).prove_range(start, end, leaf_nodes)?.into())
+        self.prove_with(py, leaf_nodes, |tree| {
+            tree.prove_range(start, end, leaf_nodes)
+        })
     }
 
     /// Prove what is in a namespace: all of its leaves, or that there are none.
@@ -416,8 +444,9 @@ impl Tree {
         namespace: Input,
         leaf_nodes: bool,
     ) -> PyResult<Proof> {
-        let proof = self.lock(py).prove_namespace(namespace.bytes(), leaf_nodes);
-        Ok(proof?.into())
+        self.prove_with(py, leaf_nodes, |tree| {
+            tree.prove_namespace(namespace.bytes(), leaf_nodes)
+        })
     }
 
     /// The name of the hash.
@@ -441,7 +470,7 @@ impl Tree {
     fn __repr__(&self, py: Python<'_>) -> String {
         let (hash, ns_size) = (self.hash(), self.ns_size());
         let len = self.__len__(py);
-        format!("<Tree of {len} leaves, hash={hash:?}, ns_size={ns_size}>")
+        format!("<Tree of {len} leaves, hash='{hash}', ns_size={ns_size}>")
     }
 }
 

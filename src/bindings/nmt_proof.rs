@@ -318,7 +318,6 @@ fn ask(
 ///     TypeError: An argument is no contiguous buffer.
 #[pyfunction]
 #[pyo3(signature = (proof, leaf, namespace, root, *, hash=None, size=None))]
-#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 pub fn nmt_verify(
     py: Python<'_>,
     proof: Given,
@@ -353,7 +352,6 @@ pub fn nmt_verify(
 ///     TypeError: An argument or a leaf is no contiguous buffer.
 #[pyfunction]
 #[pyo3(signature = (proof, leaves, namespace, root, *, hash=None, size=None))]
-#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 pub fn nmt_verify_range(
     py: Python<'_>,
     proof: Given,
@@ -393,7 +391,6 @@ pub fn nmt_verify_range(
 ///     TypeError: An argument or a leaf is no contiguous buffer.
 #[pyfunction]
 #[pyo3(signature = (proof, leaves, namespace, root, *, hash=None, size=None))]
-#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 pub fn nmt_verify_namespace(
     py: Python<'_>,
     proof: Given,

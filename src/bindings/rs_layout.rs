@@ -10,6 +10,7 @@ use super::{
     rs::{count, rows, work},
     run::{Work, run},
     shards::{NewShard, Shards, finish},
+    turn::Turns,
 };
 use crate::{
     error::Error,
@@ -154,6 +155,7 @@ pub fn rs_decode_striped(
 #[pyclass(module = "shardpack.rs", frozen)]
 pub struct Encoder {
     inner: Arc<Mutex<stream::Encoder>>,
+    turns: Turns,
     code: (usize, usize),
     len: usize,
 }
@@ -173,6 +175,7 @@ impl Encoder {
         let inner = stream::Encoder::new(k, m, len)?;
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
+            turns: Turns::default(),
             code: (k, m),
             len,
         })
@@ -208,9 +211,13 @@ impl Encoder {
         let weight = work(piece.bytes().len(), this.code.1, None);
         // The lock is taken inside of the job, without the GIL: threads that share an encoder take
         // turns instead of blocking each other.
+        let mut turn = Some(this.turns.take(slf.py())?);
         run(slf.py(), weight, move |_| {
             let mut encoder = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            encoder.add(index, piece.bytes(), offset)
+            let result = encoder.add(index, piece.bytes(), offset);
+            drop(encoder);
+            drop(turn.take());
+            result
         })?;
         Ok(slf)
     }
@@ -226,12 +233,14 @@ impl Encoder {
         let (k, m) = self.code;
         let shared = Arc::clone(&self.inner);
         let mut parity = NewShard::all(py, self.code, k..k + m, self.len)?;
+        let mut turn = Some(self.turns.take(py)?);
         run(py, Work::decode(self.len * m), move |_| {
             let encoder = shared.lock().unwrap_or_else(PoisonError::into_inner);
             for (new, row) in parity.iter_mut().zip(encoder.parity()?) {
                 new.bytes_mut().copy_from_slice(row);
             }
             drop(encoder);
+            drop(turn.take());
             finish(&mut parity)
         })
     }

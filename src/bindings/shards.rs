@@ -196,24 +196,26 @@ impl Targets {
 
     fn require_apart(&mut self, inputs: &Shards) -> Result<()> {
         let outputs = self.ranges().into_iter().enumerate();
-        let mut all: Vec<(Range<usize>, String, bool)> = outputs
-            .map(|(index, range)| (range, format!("output {index}"), true))
-            .collect();
+        let mut all: Vec<(Range<usize>, usize, bool)> =
+            outputs.map(|(index, range)| (range, index, true)).collect();
         let inputs = inputs.slices().into_iter().enumerate();
-        all.extend(inputs.filter_map(|(index, shard)| {
-            shard.map(|shard| (addresses(shard), format!("shard {index}"), false))
-        }));
+        all.extend(inputs.filter_map(|(index, shard)| Some((addresses(shard?), index, false))));
         all.retain(|(range, ..)| !range.is_empty());
-        all.sort_by_key(|(range, ..)| range.start);
+        all.sort_unstable_by_key(|(range, ..)| range.start);
+        let name = |at: usize| {
+            let (_, index, is_output) = &all[at];
+            format!("{} {index}", if *is_output { "output" } else { "shard" })
+        };
         // Inputs may overlap each other, so the one that reaches furthest is remembered.
         let (mut last_output, mut last_input): (Option<usize>, Option<usize>) = (None, None);
-        for (at, (range, name, is_output)) in all.iter().enumerate() {
+        for (at, (range, _, is_output)) in all.iter().enumerate() {
             let before = [last_output, if *is_output { last_input } else { None }];
             for earlier in before.into_iter().flatten() {
                 if all[earlier].0.end > range.start {
                     return Err(Error::InvalidInput(format!(
-                        "{name} and {} share memory",
-                        all[earlier].1
+                        "{} and {} share memory",
+                        name(at),
+                        name(earlier)
                     )));
                 }
             }

@@ -94,7 +94,10 @@ impl Kernel {
     }
 
     /// The state after `data`. To be called on what [`Kernel::available`] has given.
-    #[expect(unsafe_code, reason = "instructions that not every CPU has")]
+    #[allow(
+        unsafe_code,
+        reason = "instructions that not every CPU has; on some architectures there are none"
+    )]
     fn run(self, data: &[u8], state: u32) -> u32 {
         match self {
             #[cfg(target_arch = "x86_64")]

@@ -11,13 +11,17 @@
 //! | `x86`, `aarch64` | those instructions |
 //! | `kernel` | which of them runs |
 
-mod fused;
 mod kernel;
 mod polynomial;
 mod portable;
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little")
+))]
+mod fused;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,14 +1,18 @@
 //! CRC32C by the `crc32` instruction of SSE4.2 and by carry-less multiplication.
 
 #![expect(unsafe_code, reason = "instructions that not every CPU has")]
+#![expect(
+    clippy::inline_always,
+    reason = "code gets the target features of the function that it is inlined into"
+)]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512i, _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64,
-    _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_loadu_si128, _mm_set_epi64x,
-    _mm_xor_si128, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_clmulepi64_epi128,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_xor_si256, _mm512_broadcast_i32x4,
-    _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64,
-    _mm512_loadu_si512, _mm512_ternarylogic_epi64,
+    __m128i, __m256i, __m512i, _MM_HINT_T0, _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64,
+    _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_loadu_si128, _mm_prefetch,
+    _mm_set_epi64x, _mm_xor_si128, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
+    _mm256_clmulepi64_epi128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_xor_si256,
+    _mm512_broadcast_i32x4, _mm512_castsi512_si256, _mm512_clmulepi64_epi128,
+    _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_ternarylogic_epi64,
 };
 
 use super::{
@@ -123,6 +127,13 @@ impl Scalar for Pclmulqdq {
     }
 }
 
+#[inline(always)]
+fn announce(from: *const u8) {
+    // SAFETY: an instruction of SSE, which every CPU of this architecture has, and which does nothing
+    // if there is nothing to be read.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+}
+
 impl Vector for __m128i {
     const LANES: usize = 1;
 
@@ -154,6 +165,11 @@ impl Vector for __m128i {
             _mm_cvtsi128_si64(self).cast_unsigned(),
             _mm_extract_epi64::<1>(self).cast_unsigned(),
         ]
+    }
+
+    #[inline(always)]
+    fn announce(from: *const u8) {
+        announce(from);
     }
 }
 
@@ -191,6 +207,11 @@ impl Vector for __m256i {
         );
         // SAFETY: the features include those of vectors of 128 bits.
         unsafe { sum.sum_lanes() }
+    }
+
+    #[inline(always)]
+    fn announce(from: *const u8) {
+        announce(from);
     }
 }
 
@@ -230,5 +251,10 @@ impl Vector for __m512i {
         );
         // SAFETY: the features include those of vectors of 256 bits.
         unsafe { sum.sum_lanes() }
+    }
+
+    #[inline(always)]
+    fn announce(from: *const u8) {
+        announce(from);
     }
 }

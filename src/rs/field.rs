@@ -195,6 +195,20 @@ pub fn parity_rows(k: usize, m: usize) -> Matrix {
     decode_rows(&INDEXES[..k], &INDEXES[k..(k + m).min(256)])
 }
 
+/// What the data shard `index` contributes to each of `m` parity shards: a column of [`parity_rows`], as
+/// rows of one coefficient.
+#[must_use]
+pub fn parity_column(k: usize, m: usize, index: u8) -> Matrix {
+    let k = k.min(256);
+    let points = Points::new(&INDEXES[..k]);
+    let divisor = usize::from(points.distance(index));
+    let parity = INDEXES[k..(k + m).min(256)].iter().map(|&shard| {
+        let numerator = usize::from(points.distance(shard)) + 2 * ORDER;
+        EXP[numerator - divisor - usize::from(log(shard ^ index))]
+    });
+    Matrix::new(1, parity.collect())
+}
+
 /// The rows that make the shards `missing` out of the shards `survivors`, of which there are as many
 /// as data shards. No number occurs twice.
 ///

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use crate::{
     error::{Error, Result},
     pool::Cancel,
-    rs::{check_counts, columns, field::Matrix, kernel::Kernel, shape, update},
+    rs::{
+        check_counts, columns,
+        field::{self, Matrix},
+        kernel::Kernel,
+        shape,
+    },
 };
 
 /// Parity shards that grow as the bytes of the data shards come in, each byte once.
@@ -64,10 +69,10 @@ impl Encoder {
             return Ok(());
         }
         self.receive(index, offset, end)?;
-        let column = update::column(self.data_shards, self.parity.len(), index);
+        let column = field::parity_column(self.data_shards, self.parity.len(), index as u8);
         let parity = self.parity.iter_mut();
         let mut parts: Vec<&mut [u8]> = parity.map(|shard| &mut shard[offset..end]).collect();
-        self::accumulate(&column, piece, &mut parts)
+        accumulate(&column, piece, &mut parts)
     }
 
     /// The parity shards, once all bytes have come.

@@ -3,12 +3,7 @@
 use crate::{
     error::Result,
     pool::Cancel,
-    rs::{
-        check_counts, columns,
-        field::{self, Matrix},
-        kernel::Kernel,
-        shape,
-    },
+    rs::{check_counts, columns, field, kernel::Kernel, shape},
 };
 
 /// Columns whose change is made at a time; it stays in the L1 cache.
@@ -35,7 +30,7 @@ pub fn update(
     let len = shape::common_len(lens.map(|(row, shard)| (data_shards + row, shard.len())))?;
     shape::check_len(format_args!("the old shard {index}"), old.len(), len)?;
     shape::check_len(format_args!("the new shard {index}"), new.len(), len)?;
-    let column = column(data_shards, parity.len(), index);
+    let column = field::parity_column(data_shards, parity.len(), index as u8);
     let kernel = Kernel::best();
     columns::for_each(len, 2, parity, cancel, |range, parity| {
         let mut change = [0; CHANGED];
@@ -58,11 +53,4 @@ pub fn update(
         }
         Ok(())
     })
-}
-
-/// What one data shard contributes to each parity shard.
-pub fn column(data_shards: usize, parity_shards: usize, index: usize) -> Matrix {
-    let rows = field::parity_rows(data_shards, parity_shards);
-    let column = rows.coefficients().iter().skip(index).step_by(data_shards);
-    Matrix::new(1, column.copied().collect())
 }

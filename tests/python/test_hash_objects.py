@@ -243,6 +243,23 @@ def test_threads_share_a_hasher(kind: type[hash.Hasher]) -> None:
     assert hasher.digest() == one_shot(kind.name, b"a" * (sum(sizes) * 3 * len(threads)))
 
 
+def test_threads_share_a_hasher_whose_pieces_are_shared_by_threads() -> None:
+    # A worker of the pool that waited for a hasher might hold that very hasher itself.
+    hasher = hash.Blake3()
+    piece = b"a" * (2 * MIB)
+
+    def feed() -> None:
+        for _ in range(12):
+            hasher.update(piece, threads=3)
+
+    threads = [threading.Thread(target=feed) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert hasher.digest() == hash.blake3(piece * 96)
+
+
 def test_an_interrupted_piece_is_not_taken_in() -> None:
     code = """
 import os, signal, threading

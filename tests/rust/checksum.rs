@@ -129,6 +129,24 @@ fn every_kernel_agrees_with_the_bitwise_rule_at_every_length_and_alignment() {
 }
 
 #[test]
+fn every_kernel_agrees_with_another_implementation_on_long_inputs() {
+    let bytes = make("cycle", "", (1 << 20) + 77);
+    for len in [262_143, 262_144, 262_145, 300_001, 1 << 20] {
+        for start in [0, 7, 64, 77] {
+            let part = &bytes[start..start + len];
+            let expected = ::crc32c::crc32c(part);
+            for kernel in Kernel::available() {
+                assert_eq!(
+                    kernel.crc32c(part, 0),
+                    expected,
+                    "{kernel:?}: {len} from {start}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn bytes_around_the_data_do_not_count() {
     for len in [1, 7, 8, 100, 127, 128, 129, 1_000, 5_000, 20_000] {
         for kernel in Kernel::available() {

@@ -32,10 +32,10 @@ mod pool; // threads and forks
 mod range; // from a range of the original to one of the body
 mod record; // many records in one call
 mod rs; // Reed-Solomon: codewords, losses, changes, mistakes
+mod rs_fft; // the transform: every kernel, all counts, lengths and places
 mod rs_kernel; // its products, kernel by kernel
 mod rs_layout; // buffers as shards, parity of streams
 mod rs_locate; // which shards are wrong
-mod rs_fft; // the transform: every kernel, all counts, lengths and places
 mod sample; // is it worth compressing?
 mod sha256; // SHA-256: every kernel, streams, batches
 mod stream; // payloads piece by piece

@@ -133,6 +133,16 @@ fn every_row_of_every_code_follows_the_formula() {
             let sum = matrix.row(row).iter().fold(0, |sum, one| sum ^ one);
             assert_eq!(sum, 1, "{k} {row}");
         }
+        for index in [0, k / 2, k - 1] {
+            let column = field::parity_column(k, matrix.rows(), index as u8);
+            let expected: Vec<u8> = (0..matrix.rows())
+                .map(|row| matrix.row(row)[index])
+                .collect();
+            assert_eq!(
+                (column.columns(), column.coefficients()),
+                (1, &expected[..])
+            );
+        }
     }
 }
 

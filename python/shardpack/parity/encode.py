@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import stat
-from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -227,13 +226,18 @@ def _side_by_side(
 ) -> Iterator[Callable[[Callable[[Any], None], Iterable[Any]], None]]:
     """Give a function that calls another one for every shard, on several threads if that pays."""
     workers = thread_count() if threads is None else max(1, threads)
-    if workers == 1 or group.size < _WORTH_THREADS:
-        yield lambda function, shards: deque(map(function, shards), 0).clear()
-        return
-    from concurrent.futures import ThreadPoolExecutor
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[None]] = map
+        if workers > 1 and group.size >= _WORTH_THREADS:
+            from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(workers, group.total)) as executor:
-        yield lambda function, shards: deque(executor.map(function, shards), 0).clear()
+            run = stack.enter_context(ThreadPoolExecutor(min(workers, group.total))).map
+
+        def each(function: Callable[[Any], None], shards: Iterable[Any]) -> None:
+            for _ in run(function, shards):
+                pass
+
+        yield each
 
 
 def _digest_of(descriptor: int) -> bytes:

@@ -6,7 +6,7 @@
     unsafe_code,
     reason = "SHA instructions, and blocks that each message reads by pointer"
 )]
-#![expect(
+#![allow(
     clippy::wildcard_imports,
     reason = "a list of the intrinsics would repeat the code"
 )]

@@ -1,5 +1,5 @@
 //! Words in the vectors of AArch64: 4 lanes.
-#![expect(
+#![allow(
     clippy::wildcard_imports,
     reason = "a list of the intrinsics would repeat the code"
 )]

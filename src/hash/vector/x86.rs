@@ -1,5 +1,5 @@
 //! Words in the vectors of x86: 4 lanes (SSE4.1), 8 (AVX2), 16 (AVX-512).
-#![expect(
+#![allow(
     clippy::wildcard_imports,
     reason = "a list of the intrinsics would repeat the code"
 )]

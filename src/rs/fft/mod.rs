@@ -7,9 +7,13 @@
 //! Data blocks are taken to coefficients, these from block to block by sums of products, and the
 //! result to the values that are the parity: the bytes of the matrix code, for all counts.
 
+#[cfg(target_arch = "x86_64")]
+mod affine;
 mod basis;
+mod block;
 mod butterfly;
 mod plan;
+mod shuffle;
 mod tile;
 mod vector;
 
@@ -27,6 +31,9 @@ use crate::{
         kernel::Kernel,
     },
 };
+
+/// Points in a block.
+const SIZES: [usize; 2] = [8, 16];
 
 /// Whether the transform makes `m` parity shards of `k` data shards in less time than the matrix, both
 /// with `kernel`.
@@ -47,9 +54,9 @@ fn within_limits(k: usize, m: usize) -> (usize, usize) {
     (k, m.min(MAX_SHARDS - k))
 }
 
-/// The lower cost, in butterflies, of the two block sizes, and the size.
+/// The lower cost, in butterflies, of both block sizes, and the size.
 fn cheapest(k: usize, m: usize) -> (usize, usize) {
-    [8, 16]
+    SIZES
         .map(|size| (plan::cost(k, m, size), size))
         .into_iter()
         .min()
@@ -73,7 +80,7 @@ impl Encoder {
         Self::with_size(k, m, kernel, cheapest(k, m).1)
     }
 
-    /// As [`Encoder::new`], with blocks of 8 or 16 points.
+    /// As [`Encoder::new`], with blocks of 8 points, or else of 16.
     #[must_use]
     pub fn with_size(k: usize, m: usize, kernel: Kernel, size: usize) -> Self {
         let (k, m) = within_limits(k, m);
@@ -167,7 +174,7 @@ impl Encoder {
     }
 }
 
-/// The two block sizes.
+/// Both block sizes.
 macro_rules! by_size {
     ($vector:ty, $plan:ident, $shards:ident, $work:ident) => {
         if $plan.size == 8 {
@@ -212,8 +219,8 @@ macro_rules! entry {
     };
 }
 
-entry!(ssse3, "x86_64", "ssse3", Twice<vector::Ssse3>);
-entry!(avx2, "x86_64", "avx2", Twice<vector::Avx2>);
-entry!(gfni, "x86_64", "avx2,gfni", Twice<vector::Gfni>);
-entry!(avx512, "x86_64", "avx512f,avx512bw,gfni", vector::Avx512);
-entry!(neon, "aarch64", "neon", Twice<vector::Neon>);
+entry!(ssse3, "x86_64", "ssse3", Twice<shuffle::Ssse3>);
+entry!(avx2, "x86_64", "avx2", Twice<shuffle::Avx2>);
+entry!(gfni, "x86_64", "avx2,gfni", Twice<affine::Gfni>);
+entry!(avx512, "x86_64", "avx512f,avx512bw,gfni", affine::Avx512);
+entry!(neon, "aarch64", "neon", Twice<shuffle::Neon>);
