@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -53,7 +53,8 @@ class _Leaves:
 
     def __init__(self, size: int, count: int) -> None:
         self.data = np.random.default_rng(size).bytes(size * count)
-        self.offsets = np.arange(0, size * count + 1, size, dtype=np.uint64)
+        # NumPy's types know the buffer protocol from Python 3.12 on.
+        self.offsets: Any = np.arange(0, size * count + 1, size, dtype=np.uint64)
         numbers = np.arange(count) // 16
         self.namespaces = numbers.astype(">u8").tobytes()
         self.leaf_list = [self.data[at : at + size] for at in range(0, size * count, size)]

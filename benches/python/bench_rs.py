@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import zfec
@@ -109,9 +109,8 @@ def _pyeclib(code: _Code, shards: list[bytes]) -> Callable[[], object]:
 def _decode(report: Report, code: _Code, isal: Isal) -> None:
     lost = (1, code.k - 1)
     shards = [*code.data, *code.parity]
-    survivors: list[Bytes | None] = [
-        None if index in lost else shard for index, shard in enumerate(shards)
-    ]
+    # NumPy's types know the buffer protocol from Python 3.12 on.
+    survivors: list[Any] = [None if index in lost else shard for index, shard in enumerate(shards)]
     out = np.zeros((2, code.data.shape[1]), dtype=np.uint8)
     ours = partial(rs.reconstruct_into, survivors, code.k, lost, out, threads=1)
     ours()
@@ -122,7 +121,9 @@ def _decode(report: Report, code: _Code, isal: Isal) -> None:
     inputs = [shards[index] for index in used]
 
     def isal_decode() -> None:
-        matrix = np.frombuffer(isal.inverse(generator[used]), np.uint8).reshape(code.k, code.k)
+        matrix = np.frombuffer(bytes(isal.inverse(generator[used])), np.uint8).reshape(
+            code.k, code.k
+        )
         isal.coder(matrix[list(lost)], inputs, list(theirs))()
 
     isal_decode()

@@ -501,6 +501,7 @@ def nmt_verify(
     *,
     hash: str | None = None,
     size: int | None = None,
+    ignore_max_namespace: bool | None = None,
 ) -> bool: ...
 def nmt_verify_range(
     proof: Proof | Buffer,
@@ -510,6 +511,7 @@ def nmt_verify_range(
     *,
     hash: str | None = None,
     size: int | None = None,
+    ignore_max_namespace: bool | None = None,
 ) -> bool: ...
 def nmt_verify_namespace(
     proof: Proof | Buffer,
@@ -519,6 +521,7 @@ def nmt_verify_namespace(
     *,
     hash: str | None = None,
     size: int | None = None,
+    ignore_max_namespace: bool | None = None,
 ) -> bool: ...
 
 @final

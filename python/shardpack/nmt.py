@@ -17,7 +17,8 @@ namespace below it, so a proof can show not only that a leaf is there, but that 
 The trees are Celestia's, bit for bit, for ``hash="sha256"``; ``"blake3"`` is the fast one,
 ``"keccak256"`` Ethereum's. Parameters of a tree: the hash, ``ns_size`` (bytes of a namespace, 8
 unless told otherwise, 29 on Celestia) and ``ignore_max_namespace`` (True on Celestia: the namespace
-of all ``0xff`` marks parity data there, and nothing can be proved complete or absent about it).
+of all ``0xff`` marks parity data there, and nothing can be proved complete or absent about it; the
+root does not tell the flag, so pin ``ignore_max_namespace=`` where somebody may ask for that one).
 
 A verifier answers True or False, False for anything that is not sound, whatever bytes it is given.
 Two things it cannot know: whether the root is the right one, so take it from a source you trust,

@@ -1,46 +1,23 @@
 //! `crc32c`, `crc32c_combine` and `crc32c_many`.
 
-use pyo3::{
-    Borrowed,
-    prelude::*,
-    types::{PyBytes, PyList},
-};
+use pyo3::{prelude::*, types::PyList};
 
 use super::{
     batch::pooled,
     buffer::Input,
     hash::work_of,
-    run::{DETACH_FROM, Work, run},
+    run::{Work, run},
     source::Source,
 };
 use crate::{checksum, hash::named::Named};
 
 /// The checksum runs at least this often as fast as a decoder.
 const SPEED: usize = 8;
-/// Below this the GIL is kept.
-const SHORT: usize = SPEED * DETACH_FROM;
+/// Below this the GIL is kept: giving it up and getting it back costs more than a twentieth of the
+/// work.
+pub const SHORT: usize = 256 << 10;
 
-/// Bytes to be read here and now, or a buffer that may travel to another thread.
-pub enum Data<'a> {
-    Short(&'a [u8]),
-    Any(Input),
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        // The call itself costs most of the time for a few bytes; a reference of its own, a tenth.
-        if object.is_instance_of::<PyBytes>() {
-            let bytes: &'a [u8] = object.extract()?;
-            if bytes.len() < SHORT {
-                return Ok(Self::Short(bytes));
-            }
-        }
-        object.extract().map(Self::Any)
-    }
-}
-
+// Python calls it by way of `quick.rs`.
 /// CRC32C (Castagnoli) of a buffer, as in S4 frames and S3's ``x-amz-checksum-crc32c``.
 ///
 /// Args:
@@ -55,19 +32,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
 ///     OverflowError: ``init`` does not fit in 32 bits.
 #[pyfunction]
 #[pyo3(signature = (data, init=0))]
-pub fn crc32c(py: Python<'_>, data: Data<'_>, init: u32) -> PyResult<u32> {
-    match data {
-        Data::Short(bytes) => Ok(checksum::crc32c(bytes, init)),
-        Data::Any(input) => {
-            let work = match input.bytes().len() {
-                len if len < SHORT => Work::decode(0),
-                len => work_of(Named::Crc32c, len, None),
-            };
-            run(py, work, move |_| {
-                Ok(checksum::crc32c_parallel(input.bytes(), init))
-            })
-        }
-    }
+pub fn crc32c(py: Python<'_>, data: Input, init: u32) -> PyResult<u32> {
+    let work = match data.bytes().len() {
+        len if len < SHORT => Work::decode(0),
+        len => work_of(Named::Crc32c, len, None),
+    };
+    run(py, work, move |_| {
+        Ok(checksum::crc32c_parallel(data.bytes(), init))
+    })
 }
 
 /// CRC32C of A followed by B, from the checksums of both.

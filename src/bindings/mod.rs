@@ -20,6 +20,7 @@ mod nmt;
 mod nmt_proof;
 mod object;
 mod output;
+mod quick;
 mod rs;
 mod rs_layout;
 mod run;
@@ -37,7 +38,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         array::BinaryArray,
-        checksum::{crc32c, crc32c_combine, crc32c_many},
+        checksum::{crc32c_combine, crc32c_many},
         codec::{Codec, Passthrough, pick_codec},
         cpu::cpu_features,
         digests::{hash_file, hash_many, hash_many_packed},
@@ -79,6 +80,7 @@ mod _native {
         let py = module.py();
         cpu::select()?;
         pool::prepare();
+        super::quick::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_ORIGINAL_SIZE", codec::MAX_ORIGINAL_SIZE)?;
         module.add("FRAME_MAGIC", PyBytes::new(py, &frame::FRAME_MAGIC))?;

@@ -6,7 +6,7 @@ use pyo3::{
     exceptions::{PyOverflowError, PyTypeError},
     prelude::*,
     sync::MutexExt,
-    types::{PyBytes, PyTuple},
+    types::{PyByteArray, PyBytes, PyDict, PyString, PyTuple},
 };
 
 use super::{
@@ -36,6 +36,17 @@ pub fn params_of(hash: &str, ns_size: i64, ignore_max: bool) -> Result<Params> {
 
 /// Leaves or namespaces, none of them null.
 pub fn values_of(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Source> {
+    // Empty ones would pass for an empty list.
+    if values.is_instance_of::<PyBytes>()
+        || values.is_instance_of::<PyByteArray>()
+        || values.is_instance_of::<PyString>()
+        || values.is_instance_of::<PyDict>()
+    {
+        let kind = values.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "a sequence of buffers is required, one for each {what}, not '{kind}'"
+        )));
+    }
     let source = Source::new(values)?;
     match source.first_null() {
         Some(index) => Err(PyTypeError::new_err(format!(

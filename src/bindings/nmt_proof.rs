@@ -265,8 +265,15 @@ impl Given {
 }
 
 /// What the caller knows of the tree; `None` if no tree can be like that.
-fn pins_of(hash: Option<&str>, size: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Pins>> {
-    let mut pins = Pins::default();
+fn pins_of(
+    hash: Option<&str>,
+    size: Option<&Bound<'_, PyAny>>,
+    ignore_max: Option<bool>,
+) -> PyResult<Option<Pins>> {
+    let mut pins = Pins {
+        ignore_max,
+        ..Pins::default()
+    };
     if let Some(size) = size {
         match size.extract::<u64>() {
             Ok(size) => pins.size = Some(size),
@@ -310,6 +317,7 @@ fn ask(
 ///     hash: The hash that the tree must have; any, if None.
 ///     size: The number of leaves that the tree must have. Without it the index that a proof states
 ///         is not proved.
+///     ignore_max_namespace: The flag that the tree must have; any, if None.
 ///
 /// Returns:
 ///     The answer; False also for bytes that are no proof.
@@ -317,7 +325,10 @@ fn ask(
 /// Raises:
 ///     TypeError: An argument is no contiguous buffer.
 #[pyfunction]
-#[pyo3(signature = (proof, leaf, namespace, root, *, hash=None, size=None))]
+#[pyo3(signature = (
+    proof, leaf, namespace, root, *, hash=None, size=None, ignore_max_namespace=None
+))]
+#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 pub fn nmt_verify(
     py: Python<'_>,
     proof: Given,
@@ -326,8 +337,9 @@ pub fn nmt_verify(
     root: Input,
     hash: Option<&str>,
     size: Option<&Bound<'_, PyAny>>,
+    ignore_max_namespace: Option<bool>,
 ) -> PyResult<bool> {
-    let pins = pins_of(hash, size)?;
+    let pins = pins_of(hash, size, ignore_max_namespace)?;
     let weight = leaf.bytes().len();
     ask(py, proof, weight, pins, move |proof, pins, cancel| {
         let (leaf, namespace, root) = (leaf.bytes(), namespace.bytes(), root.bytes());
@@ -344,6 +356,7 @@ pub fn nmt_verify(
 ///     root: The root, from a source that is trusted.
 ///     hash: The hash that the tree must have; any, if None.
 ///     size: The number of leaves that the tree must have.
+///     ignore_max_namespace: The flag that the tree must have; any, if None.
 ///
 /// Returns:
 ///     The answer; False also for no leaves, and for bytes that are no proof.
@@ -351,7 +364,10 @@ pub fn nmt_verify(
 /// Raises:
 ///     TypeError: An argument or a leaf is no contiguous buffer.
 #[pyfunction]
-#[pyo3(signature = (proof, leaves, namespace, root, *, hash=None, size=None))]
+#[pyo3(signature = (
+    proof, leaves, namespace, root, *, hash=None, size=None, ignore_max_namespace=None
+))]
+#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 pub fn nmt_verify_range(
     py: Python<'_>,
     proof: Given,
@@ -360,8 +376,9 @@ pub fn nmt_verify_range(
     root: Input,
     hash: Option<&str>,
     size: Option<&Bound<'_, PyAny>>,
+    ignore_max_namespace: Option<bool>,
 ) -> PyResult<bool> {
-    let pins = pins_of(hash, size)?;
+    let pins = pins_of(hash, size, ignore_max_namespace)?;
     let leaves = values_of("leaf", leaves)?;
     let weight = leaves.len();
     ask(py, proof, weight, pins, move |proof, pins, cancel| {
@@ -373,7 +390,9 @@ pub fn nmt_verify_range(
 /// Are ``leaves`` all leaves of ``namespace`` below ``root``, in order?
 ///
 /// Complete is complete for whoever made the root: it also chose which leaf is in which namespace.
-/// In a tree with ``ignore_max_namespace`` the answer about the greatest namespace is always False.
+/// Of a tree with ``ignore_max_namespace`` nothing is proved about the greatest namespace, but the
+/// root does not tell that it is such a tree, and an empty proof states the flag itself: who asks
+/// about that namespace pins the flag.
 ///
 /// Args:
 ///     proof: A ``Proof`` or its bytes: of a whole namespace, of absence, or empty. A proof of
@@ -383,6 +402,7 @@ pub fn nmt_verify_range(
 ///     root: The root, from a source that is trusted.
 ///     hash: The hash that the tree must have; any, if None.
 ///     size: The number of leaves that the tree must have.
+///     ignore_max_namespace: The flag that the tree must have; any, if None.
 ///
 /// Returns:
 ///     The answer; False also for bytes that are no proof.
@@ -390,7 +410,10 @@ pub fn nmt_verify_range(
 /// Raises:
 ///     TypeError: An argument or a leaf is no contiguous buffer.
 #[pyfunction]
-#[pyo3(signature = (proof, leaves, namespace, root, *, hash=None, size=None))]
+#[pyo3(signature = (
+    proof, leaves, namespace, root, *, hash=None, size=None, ignore_max_namespace=None
+))]
+#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 pub fn nmt_verify_namespace(
     py: Python<'_>,
     proof: Given,
@@ -399,8 +422,9 @@ pub fn nmt_verify_namespace(
     root: Input,
     hash: Option<&str>,
     size: Option<&Bound<'_, PyAny>>,
+    ignore_max_namespace: Option<bool>,
 ) -> PyResult<bool> {
-    let pins = pins_of(hash, size)?;
+    let pins = pins_of(hash, size, ignore_max_namespace)?;
     let leaves = values_of("leaf", leaves)?;
     let weight = leaves.len();
     ask(py, proof, weight, pins, move |proof, pins, cancel| {

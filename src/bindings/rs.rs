@@ -77,7 +77,8 @@ pub fn rs_rebuild(
     let m = shards.len().saturating_sub(k);
     let len = shards.first_len();
     let mut rebuilt = NewShard::all(py, (k, m), wanted.iter().copied(), len)?;
-    run(py, work(len * k, wanted.len(), threads), move |cancel| {
+    let work = work(len.saturating_mul(k), wanted.len(), threads);
+    run(py, work, move |cancel| {
         let mut rows = rows(&mut rebuilt);
         rs::reconstruct(&shards.slices(), k, &wanted, &mut rows, cancel)?;
         finish(&mut rebuilt)
@@ -98,7 +99,7 @@ pub fn rs_rebuild_into(
     let shards = Shards::new(shards)?;
     let k = count("data_shards", data_shards)?;
     let mut outputs = Targets::new(outputs, &shards)?;
-    let work = work(shards.first_len() * k, wanted.len(), threads);
+    let work = work(shards.first_len().saturating_mul(k), wanted.len(), threads);
     run(py, work, move |cancel| {
         let mut rows = outputs.slices_mut();
         rs::reconstruct(&shards.slices(), k, &wanted, &mut rows, cancel)

@@ -26,6 +26,14 @@ pub fn rs_split(
     data_shards: &Bound<'_, PyAny>,
 ) -> PyResult<Vec<Py<PyAny>>> {
     let k = count("data_shards", data_shards)?;
+    if k > rs::MAX_SHARDS {
+        // Before as many objects are made.
+        return Err(Error::InvalidInput(format!(
+            "{k} data shards; they may be {} at most",
+            rs::MAX_SHARDS
+        ))
+        .into());
+    }
     let len = layout::shard_len(data.bytes().len(), k)?;
     let mut shards = NewShard::all(py, (k, 0), 0..k, len)?;
     run(py, Work::decode(len * k), move |_| {

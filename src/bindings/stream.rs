@@ -7,7 +7,7 @@ use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 use super::{
     buffer::Input,
     output,
-    run::{Work, run},
+    run::{COMPRESS_WEIGHT, DETACH_FROM, Work, run},
 };
 use crate::{
     codec::stream::{Compress, Decompress},
@@ -46,9 +46,10 @@ impl Compressor {
         + 'static,
     ) -> PyResult<Py<PyBytes>> {
         let shared = Arc::clone(&self.0);
-        // The lock is taken inside of the job, without the GIL: two Python threads that share a
-        // compressor take turns instead of blocking each other. A failed or interrupted call leaves
+        // The lock is taken inside of the job, and never with the GIL, which the thread that has the
+        // lock may want: two threads that share a compressor take turns. A failed or interrupted call leaves
         // it spent, because nobody knows how much of the input it has seen.
+        let weight = weight.max(DETACH_FROM / COMPRESS_WEIGHT);
         let result = run(py, Work::compress(weight), move |cancel| {
             let mut slot = shared.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(inner) = slot.take() else {

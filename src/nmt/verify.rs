@@ -31,6 +31,9 @@ pub struct Pins {
     pub hash: Option<Algorithm>,
     /// Its number of leaves. Without it a proof may claim another index for a leaf.
     pub size: Option<u64>,
+    /// Whether the greatest namespace does not count for its labels. Without it an empty proof may
+    /// claim that it does: the root alone does not tell, and the namespace then looks empty.
+    pub ignore_max: Option<bool>,
 }
 
 /// Whether `leaf` is a leaf of `namespace` below `root`. For the bytes of a proof of inclusion or of
@@ -182,6 +185,9 @@ impl View<'_> {
     fn fits(&self, namespace: &[u8], root: &[u8], pins: Pins) -> bool {
         namespace.len() == self.params.ns_size()
             && pins.hash.is_none_or(|hash| hash == self.params.hash())
+            && pins
+                .ignore_max
+                .is_none_or(|flag| flag == self.params.ignore_max())
             && self.params.split_node(root).is_some()
     }
 

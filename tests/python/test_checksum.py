@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import pickle
+import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +221,7 @@ def test_every_level_of_the_cpu_gives_the_same_checksums() -> None:
         assert best[0] != "portable"
 
 
-@pytest.mark.parametrize("size", [0, 64, 127, 128, 2000, 16_383, 16_384, 16_385, 70_000])
+@pytest.mark.parametrize("size", [0, 64, 256, 257, 2000, 70_000, 262_143, 262_144])
 def test_kinds_of_buffers_do_not_matter(size: int) -> None:
     # Short `bytes` take a way of their own.
     data = make("noise", size)
@@ -241,3 +243,47 @@ def test_keywords_are_taken() -> None:
     assert crc32c(data=b"56789", init=so_far) == 0xE3069283
     joined = crc32c_combine(a=so_far, b=crc32c(b"56789"), len_b=5)
     assert joined == 0xE3069283
+
+
+def test_start_values_of_any_integer_type_are_taken() -> None:
+    class Seven:
+        def __index__(self) -> int:
+            return 7
+
+    due = crc32c(b"a", 7)
+    assert crc32c(b"a", Seven()) == crc32c(bytearray(b"a"), Seven()) == due  # type: ignore[arg-type]
+    one: int = True
+    assert crc32c(b"a", one) == crc32c(b"a", 1)
+    assert crc32c(b"", U32) == U32
+
+
+def test_wrong_calls_are_refused() -> None:
+    call: Any = crc32c
+    for arguments in ((), (b"a", 0, 0), (0,), ("a",)):
+        with pytest.raises(TypeError):
+            call(*arguments)
+    for names in ({"foo": 1}, {"data": b"b"}):
+        with pytest.raises(TypeError):
+            call(b"a", **names)
+    with pytest.raises(TypeError):
+        call(init=1)
+
+
+def test_the_function_pickles_by_its_name() -> None:
+    assert pickle.loads(pickle.dumps(crc32c)) is crc32c
+
+
+def test_arguments_are_not_kept() -> None:
+    data, start = drbg("kept", 100), 1 << 31
+    wrong: Any = "1"
+    before = sys.getrefcount(data), sys.getrefcount(start), sys.getrefcount(wrong)
+    for _ in range(100):
+        crc32c(data)
+        crc32c(data, start)
+        crc32c(data=data, init=start)
+        crc32c(data, init=start)
+        crc32c(memoryview(data), start)
+        crc32c_many([data, memoryview(data)])
+        with pytest.raises(TypeError):
+            crc32c(data, wrong)
+    assert (sys.getrefcount(data), sys.getrefcount(start), sys.getrefcount(wrong)) == before

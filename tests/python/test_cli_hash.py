@@ -372,6 +372,12 @@ def test_who_names_an_algorithm_gets_no_other(folder: Path) -> None:
     assert text == "shardpack: SUMS: no properly formatted checksum lines found\n"
 
 
+def test_a_digest_of_another_length_is_no_digest_of_the_algorithm(folder: Path) -> None:
+    (folder / "SUMS").write_bytes(good("hash", "-a", "sha256", "a.txt", cwd=folder))
+    text = bad("hash", "-a", "crc32c", "-c", "SUMS", cwd=folder)
+    assert text == "shardpack: SUMS: no properly formatted checksum lines found\n"
+
+
 def test_a_list_of_another_algorithm_is_suspected(folder: Path) -> None:
     (folder / "SUMS").write_bytes(good("hash", "-a", "sha256", "a.txt", cwd=folder))
     text = bad("hash", "-c", "SUMS", cwd=folder)

@@ -163,6 +163,26 @@ def test_outputs_go_where_they_are_sent(folder: Path) -> None:
     assert (folder / "disk" / "data.bin").read_bytes() == DATA
 
 
+def test_an_output_is_a_file_whatever_folders_there_are(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "name").write_bytes(DATA)
+    (folder / "name").mkdir()
+    good("parity", "encode", "sub/name", cwd=folder)
+    out = good("parity", "repair", "-o", "out.bin", "sub/name", cwd=folder)
+    assert out.decode() == "sub/name: ok, written to out.bin\n"
+    assert (folder / "out.bin").read_bytes() == DATA
+
+
+def test_a_renamed_file_is_called_what_it_is_called_now(folder: Path) -> None:
+    good("parity", "encode", "data.bin", cwd=folder)
+    for suffix in ("", ".parity"):
+        (folder / f"data.bin{suffix}").rename(folder / f"now.bin{suffix}")
+    flip(folder / "now.bin", 0)
+    done = run("parity", "verify", "now.bin", cwd=folder)
+    assert b"  now.bin, shard 0: 1 of 4 blocks" in done.stdout
+    assert b"data.bin" not in done.stdout
+
+
 def test_the_folder_is_as_good_as_the_file(folder: Path) -> None:
     good("parity", "encode", "-k", 2, "-m", 2, "data.bin", cwd=folder)
     (folder / "data.bin").unlink()
@@ -188,6 +208,8 @@ def test_the_folder_is_as_good_as_the_file(folder: Path) -> None:
         ("encode", "--block", "many", "data.bin"),
         ("encode", "-"),
         ("encode", "-o", "p", "data.bin", "data.bin"),
+        ("encode", "-o", "-", "data.bin"),
+        ("repair", "-o", "-", "data.bin"),
         ("verify",),
         ("verify", "--folder", "p", "data.bin", "other"),
         ("repair", "--folder", "p", "data.bin", "other"),

@@ -256,6 +256,47 @@ def test_other_threads_run_during_a_long_call(name: str) -> None:
     assert inside, f"no other thread ran during {1000 * (end - start):.0f} ms"
 
 
+def tree() -> Callable[[], object]:
+    shared, namespaces, leaves = nmt.Tree(), [bytes(8)] * 40_000, [bytes(64)] * 40_000
+    return lambda: shared.extend(namespaces, leaves, threads=3)
+
+
+def encoder() -> Callable[[], object]:
+    count, shard = iter(range(200)), bytes(MIB)
+    shared = rs.Encoder(200, 16, MIB)
+    return lambda: shared.add(next(count), shard)
+
+
+def compressor() -> Callable[[], object]:
+    shared, data = CpuZstd(1).compressor(), make("noise", 100_000)
+    return lambda: [shared.compress(piece) for piece in (data, b"x", data, b"x", b"x")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make_call", [tree, encoder, compressor])
+def test_threads_that_share_an_object_never_wait_for_ever(
+    make_call: Callable[[], Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARDPACK_NUM_THREADS", "3")
+    call = make_call()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(12):
+                call()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
 # --- exceptions ---------------------------------------------------------------------------
 
 TREE: dict[str, tuple[type, ...]] = {

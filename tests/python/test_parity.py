@@ -350,6 +350,23 @@ def test_an_output_leaves_the_file_alone(path: Path, tmp_path: Path) -> None:
     assert out.read_bytes() == DATA
 
 
+def test_an_output_leaves_the_parity_alone_which_may_be_on_a_disk_that_is_read_only(
+    path: Path, tmp_path: Path
+) -> None:
+    folder = shards_of(path)
+    flip(path, 9)
+    flip(folder / "p-011.rs", 9, 9000)
+    for name in ("p-012.rs", "checks.bin", "group.json"):
+        (folder / name).unlink()
+    before = state(tmp_path)
+    out = tmp_path / "good.bin"
+    report = parity.repair_file(path, output=out)
+    assert report.repaired == ("good.bin",)
+    assert state(tmp_path) == {**before, "good.bin": DATA}
+    assert len(parity.repair_file(path).repaired) == 5
+    assert parity.verify_file(path).intact
+
+
 def test_a_sector_that_cannot_be_read_counts_as_damaged(path: Path) -> None:
     # Reading the memory of this process at address 0 is an input/output error.
     broken = shards_of(path) / "p-012.rs"

@@ -64,6 +64,34 @@ def test_parity_is_as_private_as_its_file(tmp_path: Path) -> None:
         assert stat.S_IMODE(one.stat().st_mode) == 0o600, one
 
 
+def test_what_is_rebuilt_from_nothing_is_as_private_as_its_parity(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(DATA)
+    path.chmod(0o600)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    folder = shards_of(path)
+    parity.encode_file(path, 1, 2)
+    path.unlink()
+    (folder / "p-001.rs").unlink()
+    assert set(parity.repair_file(path).repaired) == {"secret", "p-001.rs"}
+    for made in (path, folder / "p-001.rs"):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o600
+        assert made.stat().st_mtime == 1_000_000_000
+
+
+def test_a_folder_in_the_place_of_a_shard_is_named(path: Path, tmp_path: Path) -> None:
+    shard = shards_of(path) / "p-011.rs"
+    shard.unlink()
+    shard.mkdir()
+    flip(path, 5)
+    before = state(tmp_path)
+    for act in (parity.verify_file, parity.repair_file):
+        with pytest.raises(IsADirectoryError) as caught:
+            act(path)
+        assert caught.value.filename == str(shard)
+    assert state(tmp_path) == before
+
+
 def test_a_link_to_the_file_stays_a_link(path: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     real = path.rename(tmp_path / "there" / "real.bin")
@@ -240,6 +268,18 @@ def test_a_record_that_is_no_json_object_is_refused(path: Path, text: bytes) -> 
         (shards_of(path) / name).write_bytes(text)
     with pytest.raises(InvalidInput):
         parity.verify_file(path)
+
+
+def test_a_record_does_not_choose_the_file_beside_its_folder(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"not in this group")
+    renamed = path.rename(tmp_path / "renamed.bin")
+    shards_of(path).rename(shards_of(renamed))
+    flip(renamed, 5)
+    report = parity.repair_file(shards_of(renamed))
+    assert report.repaired
+    assert renamed.read_bytes() == DATA
+    assert other.read_bytes() == b"not in this group"
 
 
 def test_a_forged_digest_mends_nothing(path: Path, tmp_path: Path) -> None:

@@ -104,6 +104,23 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "nothing to split": (lambda: rs.split(b"", 3), "0 bytes"),
     "split in none": (lambda: rs.split(b"abc", 0), "0 data shards"),
     "split in text": (lambda: rs.split(b"abc", "2"), "must be an integer"),  # type: ignore[arg-type]
+    "split in too many": (lambda: rs.split(b"abc", 257), "257 data shards"),
+    "data shards that no product holds": (
+        lambda: rs.reconstruct([b"abcd", lost, b"efgh"], 2**63 - 1),
+        "leave no parity shard",
+    ),
+    "data shards that no product holds, in place": (
+        lambda: rs.reconstruct_into([b"abcd", lost, b"efgh"], 2**63 - 1, [1], [bytearray(4)]),
+        "leave no parity shard",
+    ),
+    "data shards as text": (
+        lambda: rs.reconstruct([lost, b"efgh"], "1", only_data=True),  # type: ignore[arg-type]
+        "data_shards must be an integer",
+    ),
+    "a wanted shard before the first": (
+        lambda: rs.reconstruct_into([lost, *WHOLE[1:]], 3, [-1], [bytearray(4)]),
+        "shard -1 is wanted",
+    ),
     "join too much": (lambda: rs.join(DATA, 13), "12 bytes"),
     "join a lost one": (lambda: rs.join([b"abcd", None], 8), "shard 1 is None"),  # type: ignore[list-item]
     "join less than nothing": (lambda: rs.join(DATA, -1), "size must not be negative"),

@@ -101,7 +101,8 @@ fn every_kernel_agrees_with_the_bitwise_rule_at_every_length_and_alignment() {
     // Around the ends of rounds and blocks of all kernels, and where alignment begins to matter.
     let long = [
         4_095, 4_096, 4_097, 4_160, 4_223, 5_000, 6_144, 8_704, 12_799, 12_800, 12_801, 13_055,
-        15_359, 15_360, 15_361, 15_600, 16_384, 25_600, 27_000, 30_720, 38_401, 46_081, 50_000,
+        15_359, 15_360, 15_361, 15_600, 16_384, 19_455, 19_456, 19_457, 25_600, 27_000, 30_720,
+        38_401, 46_081, 50_000,
     ];
     let mut bytes = vec![0_u8; 51_000 + 128];
     // So that `start` is the distance from a line of the cache.

@@ -136,7 +136,7 @@ fn names_lead_to_algorithms_and_back() {
 fn many_messages_have_the_digests_of_each() {
     let data = make("noise", "many", 9 * MIB);
     let mut messages: Vec<&[u8]> = (0..300).map(|at| &data[at..at + at * 31 % 5000]).collect();
-    messages.extend([&data[..], &data[..4 * MIB], &data[..4 * MIB + 1], b""]);
+    messages.extend([&data[..], &data[..4 * MIB], &data[..=4 * MIB], b""]);
     for algorithm in Named::ALL {
         let due: Vec<u8> = messages
             .iter()

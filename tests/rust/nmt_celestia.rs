@@ -11,7 +11,7 @@ use shardpack::{
 use crate::{
     nmt::{NEVER, cases, params_of, small_trees, tree_of},
     nmt_naive,
-    vectors::{hex, json, root, rows, text, unhex},
+    vectors::{hex, rows, text, unhex},
 };
 
 fn import(params: Params, kind: Kind) -> Import {
@@ -48,41 +48,6 @@ fn recorded_encodings_are_read_and_written() {
         }
     }
     assert!(count > 100, "{count} encodings");
-}
-
-#[test]
-fn a_share_proof_of_the_network_verifies_once_its_flag_is_set() {
-    let name = "nmt/celestia_share_proof.json";
-    if !root().join("tests/vectors").join(name).exists() {
-        return;
-    }
-    let file = json(name);
-    let params = Params::new(Algorithm::Sha256, 29, true).expect("parameters");
-    for row in rows(&file, "cases") {
-        let proof = row["proof"].to_string();
-        let bytes = |key: &str| unhex(text(&row, key));
-        let shares: Vec<Vec<u8>> = rows(&row, "shares")
-            .iter()
-            .map(|share| unhex(share.as_str().expect("text")))
-            .collect();
-        let shares: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
-        for force in [true, false] {
-            let import = Import {
-                params,
-                kind: Kind::Inclusion,
-                force,
-            };
-            let proof = Proof::from_celestia_json(&proof, import).expect("proof");
-            let found = proof.view().verify_range(
-                &shares,
-                &bytes("namespace"),
-                &bytes("root"),
-                Pins::default(),
-                &NEVER,
-            );
-            assert_eq!(found, Ok(force));
-        }
-    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::{
 const FREE: Pins = Pins {
     hash: None,
     size: None,
+    ignore_max: None,
 };
 
 fn sized(size: usize) -> Pins {
@@ -46,6 +47,7 @@ fn recorded_queries_get_their_answers() {
                 .as_str()
                 .map(|name| Algorithm::of_name(name).expect("hash")),
             size: query["size"].as_u64(),
+            ignore_max: None,
         };
         let found = match text(query, "fn") {
             "verify" => verify(&proof, leaves[0], &ns, &root, pins, &NEVER),
@@ -86,6 +88,26 @@ fn recorded_proofs_verify() {
                 let found = verify_namespace(&proof, &leaves, &ns, &root, pins, &NEVER);
                 assert_eq!(found, Ok(due), "{}", text(&case, "name"));
             }
+        }
+    }
+}
+
+#[test]
+fn an_empty_proof_cannot_clear_the_flag_of_a_tree_whose_flag_is_pinned() {
+    let made = |flag| Params::new(Algorithm::Sha256, 1, flag).expect("parameters");
+    let leaves = [(vec![1], b"a".to_vec()), (vec![255], b"b".to_vec())];
+    let tree = tree_of(made(true), &leaves);
+    let root = tree.root();
+    for flag in [true, false] {
+        let empty = Tree::new(made(flag)).prove_namespace(&[255], false);
+        let bytes = empty.expect("proof").to_bytes();
+        for (pin, due) in [(Some(true), false), (Some(false), !flag), (None, !flag)] {
+            let pins = Pins {
+                ignore_max: pin,
+                ..FREE
+            };
+            let found = verify_namespace(&bytes, &[], &[255], &root, pins, &NEVER);
+            assert_eq!(found, Ok(due), "{flag} {pin:?}");
         }
     }
 }

@@ -115,6 +115,23 @@ fn the_largest_code_is_searched_in_no_time() {
 }
 
 #[test]
+fn a_single_column_can_leave_several_pairs() {
+    let mut answers = [0, 0];
+    for k in [2, 5, 12, 30] {
+        for first in 0..k {
+            let data = noise("pairs", k, 1);
+            let mut all = [data.clone(), encode(&data, 3).unwrap()].concat();
+            all[first][0] ^= 0x35;
+            all[k + 1][0] ^= 0xC1;
+            let found = locate(&present(&all), k, 2);
+            assert_eq!(found, naive(&present(&all), k, 2), "{k} {first}");
+            answers[usize::from(found.is_some())] += 1;
+        }
+    }
+    assert!(answers.iter().all(|&count| count > 5), "{answers:?}");
+}
+
+#[test]
 fn more_than_two_are_not_looked_for() {
     let shards = [Some(&[1_u8][..]), Some(&[1]), Some(&[1])];
     assert_eq!(

@@ -100,7 +100,7 @@ class _List:
             line = None if text is None else parse_line(text)
             # Who names an algorithm does not want another one, which may be weaker.
             wanted = self._options.algorithm
-            if line is None or (wanted and line.algorithm not in (None, wanted)):
+            if line is None or (wanted and not _may_be(line, wanted)):
                 self._counts.malformed += 1
                 if self._options.warn:
                     self._warn(f"line {number} is improperly formatted")
@@ -192,6 +192,13 @@ class _List:
             self._warn(f"lines that leave the algorithm open were taken for {DEFAULT}: see -a")
         if self._options.ignore_missing and not (counts.same or counts.different):
             console.error(self._name, "no file was verified")
+
+
+def _may_be(line: DigestLine, algorithm: str) -> bool:
+    if line.algorithm is None:
+        # A digest of 32 bytes: a line with one of 4 is of the only algorithm that makes it.
+        return algorithm != "crc32c"
+    return line.algorithm == algorithm
 
 
 def _plural(count: int, one: str, more: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, describe, printable
-from shardpack.cli.inputs import Outputs, find_inputs, total_size, usage_error
+from shardpack.cli.inputs import STANDARD, Outputs, find_inputs, total_size, usage_error
 from shardpack.cli.sizes import format_size, size
 from shardpack.parity import encode_file
 from shardpack.parity.locate import FOLDER_SUFFIX
@@ -80,8 +80,10 @@ def run(options: argparse.Namespace) -> int:
         return usage_error(f"-k and -m are {MAX_SHARDS} at most together")
     if options.block == 0:
         return usage_error("--block must be positive")
-    if any(name == "-" for name in options.files):
+    if STANDARD in options.files:
         return usage_error("parity is for files, not for standard input")
+    if options.output == STANDARD:
+        return usage_error("-o names a folder; parity does not go to standard output")
     console = Console(options)
     for name in filter(os.path.isdir, options.files):
         console.error(name, "is a folder; parity is for files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -10,14 +11,12 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import EXPECTED_ERRORS, Console, describe, paint, printable
-from shardpack.cli.inputs import Input, Outputs, usage_error
+from shardpack.cli.inputs import STANDARD, Input, Outputs, usage_error
 from shardpack.cli.parity_verify import add_folder, damage_lines, damage_text, stored_size
 from shardpack.parity import repair_file
 from shardpack.parity.locate import locate
 
 if TYPE_CHECKING:
-    import argparse
-
     from shardpack.cli.arguments import Verbs
     from shardpack.parity import ParityReport
 
@@ -43,7 +42,10 @@ def add_parser(verbs: Verbs) -> None:
     arguments.add_files(parser, standard_input=False, recursive=False)
     add_folder(parser)
     parser.add_argument(
-        "-o", "--output", metavar="PATH", help="file or folder to write repaired files to"
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="file or folder to write repaired files to; nothing else is written",
     )
     parser.add_argument("-f", "--force", action="store_true", help="replace what -o names")
     parser.add_argument(
@@ -54,7 +56,7 @@ def add_parser(verbs: Verbs) -> None:
     arguments.add_json(parser)
     arguments.add_threads(parser)
     arguments.add_quiet(parser)
-    parser.set_defaults(run=run, stdout=False)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,21 +65,20 @@ def run(options: argparse.Namespace) -> int:
         return usage_error("--folder is for one file")
     console = Console(options)
     inputs = [_input(name, options.folder) for name in options.files]
-    outputs = None
-    if options.output is not None:
-        options.files = [item.relative for item in inputs]
-        try:
-            outputs = Outputs(options, inputs)
-        except ValueError as error:
-            return usage_error(str(error))
+    try:
+        outputs = _outputs(options.output, inputs)
+    except ValueError as error:
+        return usage_error(str(error))
     facts: list[dict[str, object]] = []
     with console.progress(stored_size([item.path for item in inputs], options.folder)) as bar:
         for item in inputs:
+            output: str | None = None
             try:
+                output = None if outputs is None else outputs.path_for(item, lambda name: name)
                 report = repair_file(
                     item.path,
                     folder=options.folder,
-                    output=None if outputs is None else outputs.path_for(item, lambda name: name),
+                    output=output,
                     overwrite=options.force,
                     backup=not options.no_backup,
                     progress=bar,
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
                 lines = [f"{printable(item.path)}: {paint('FAILED', 'red', sys.stdout)}, {text}"]
             else:
                 facts.append(report.to_dict())
-                lines = [] if options.quiet else _lines(report)
+                lines = [] if options.quiet else _lines(report, output)
             for line in lines if not options.json else ():
                 console.say(line)
     if options.json:
@@ -108,10 +109,21 @@ def _input(name: str, folder: str | None) -> Input:
     return Input(name, relative, 0)
 
 
-def _lines(report: ParityReport) -> list[str]:
+def _outputs(output: str | None, inputs: list[Input]) -> Outputs | None:
+    if output is None:
+        return None
+    if output == STANDARD:
+        raise ValueError("-o names a file or folder; standard output is not for repaired files")
+    # None of the files is a folder with files in it, though some may be the folder of a parity.
+    return Outputs(argparse.Namespace(output=output, stdout=False, files=[]), inputs)
+
+
+def _lines(report: ParityReport, output: str | None) -> list[str]:
     name = printable(report.path)
+    written = "" if output is None else f"written to {printable(output)}"
     if report.intact:
-        return [f"{name}: {paint('ok', 'green', sys.stdout)}, nothing to repair"]
+        return [f"{name}: {paint('ok', 'green', sys.stdout)}, {written or 'nothing to repair'}"]
     repaired = paint("repaired", "green", sys.stdout)
-    kept = "" if report.backup is None else f"; the damaged file is {printable(report.backup)}"
-    return [f"{name}: {repaired}, {damage_text(report)}{kept}", *damage_lines(report)]
+    kept = "" if report.backup is None else f"the damaged file is {printable(report.backup)}"
+    text = "; ".join(filter(None, (damage_text(report), written, kept)))
+    return [f"{name}: {repaired}, {text}", *damage_lines(report)]

@@ -124,7 +124,8 @@ def damage_lines(report: ParityReport) -> list[str]:
 
 def _place(damage: ShardDamage, report: ParityReport, folder: str) -> str:
     is_data = damage.shard < report.data_shards
-    where = damage.key if is_data else os.path.join(folder, damage.key)
+    # The record has the name that the file had, which may be called something else now.
+    where = os.path.basename(report.path) if is_data else os.path.join(folder, damage.key)
     text = f"{printable(where)}, shard {damage.shard}: "
     if damage.missing:
         return text + "missing"

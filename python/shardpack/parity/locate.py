@@ -52,6 +52,11 @@ def locate(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None =
         return Located(name, where, read_record(where))
     where = name.rstrip(os.sep) or name
     record = read_record(where)
+    stem = where.removesuffix(FOLDER_SUFFIX)
+    # The folder's own name decides: a file may have been renamed with it, and a record from
+    # elsewhere must not choose what is written beside it.
+    if stem != where and os.path.basename(stem):
+        return Located(stem, where, record)
     beside = (
         os.path.dirname(os.path.abspath(where))
         if where in {".", ".."}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -43,6 +44,15 @@ def open_for_reading(path: str) -> int | None:
     with suppress(FileNotFoundError, NotADirectoryError):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     return None
+
+
+def _open_shard(path: str) -> int | None:
+    descriptor = open_for_reading(path)
+    if descriptor is not None and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        # Reading would say so too, but not where.
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return descriptor
 
 
 def place_of(folder: str, name: str) -> str:
@@ -130,11 +140,11 @@ class ShardFiles:
 
     def __init__(self, group: Group, path: str, folder: str) -> None:
         self.group = group
-        self._data = open_for_reading(path)
+        self._data = _open_shard(path)
         self._parity: list[int | None] = []
         try:
             for index in range(group.data_shards, group.total):
-                self._parity.append(open_for_reading(os.path.join(folder, parity_name(index))))
+                self._parity.append(_open_shard(os.path.join(folder, parity_name(index))))
         except BaseException:
             self.close()
             raise

@@ -12,7 +12,7 @@ from shardpack.hash import Blake3
 from shardpack.parity.group import CHECKS_NAME
 from shardpack.parity.locate import locate
 from shardpack.parity.media import Rows, ShardFiles, copy_range, place_of, read_into, write_at
-from shardpack.parity.record import publish_record
+from shardpack.parity.record import COPY_NAME, RECORD_NAME, SUM_NAME, publish_record
 from shardpack.parity.scan import Checks, block_digests, scan, shard_digest
 from shardpack.parity.verify import report_of
 from shardpack.progress import progress_callback
@@ -51,7 +51,8 @@ def repair_file(
     Args:
         path: The file, which may be missing, or the folder with its parity.
         folder: The folder with its parity; ``path`` with the suffix ``.parity`` when ``None``.
-        output: Write the repaired file there and leave ``path`` alone.
+        output: Write the repaired file there, and nothing else: ``path`` and its parity, which
+            may be on a disk that is read-only, stay as they are.
         overwrite: Replace ``output`` if it exists.
         backup: Keep the damaged file beside the repaired one, as ``FILE.1`` (or ``.2``, ...).
         progress: Called with the number of bytes looked at so far, or an object with tqdm's
@@ -95,8 +96,9 @@ def repair_file(
         )
         report = report_of(located, found, checks)
         _require_repairable(found)
-        for name in (*located.record.damaged, *(() if checks.trusted else (CHECKS_NAME,))):
-            place_of(located.folder, name)
+        if output is None:
+            for name in (*located.record.damaged, *(() if checks.trusted else (CHECKS_NAME,))):
+                place_of(located.folder, name)
         targets = _open_targets(stack, located, found, (output, overwrite))
         repairing = _Repairing(files, found, targets, threads)
         repairing.copy_what_is_good()
@@ -104,6 +106,8 @@ def repair_file(
         repairing.check()
         saved = _publish(located, targets, backup=backup and output is None)
     repaired = [os.path.basename(target.path) for target in targets.values()]
+    if output is not None:
+        return report._replace(repaired=tuple(repaired))
     if not checks.trusted:
         _rebuild_checks(located, targets, threads)
         repaired.append(CHECKS_NAME)
@@ -111,7 +115,7 @@ def repair_file(
         located.folder,
         located.record.text,
         located.record.damaged,
-        attributes_of=_attributes(located.path),
+        attributes_of=_attributes(located),
     )
     repaired.extend(located.record.damaged)
     return report._replace(repaired=tuple(repaired), backup=saved)
@@ -145,23 +149,32 @@ def _open_targets(
         targets[0] = AtomicFile(
             located.path if where is None else where,
             overwrite=overwrite or where is None,
-            attributes_of=_attributes(located.path),
+            attributes_of=_attributes(located),
         )
         stack.enter_context(targets[0])
         os.ftruncate(targets[0].file.fileno(), group.size)
     for index in range(group.data_shards, group.total):
-        if index in wrong:
+        if index in wrong and where is None:
             path = place_of(located.folder, group.file_name(index))
-            attributes = _attributes(path) or _attributes(located.path)
-            targets[index] = AtomicFile(path, overwrite=True, attributes_of=attributes)
+            targets[index] = AtomicFile(
+                path, overwrite=True, attributes_of=_attributes(located, path)
+            )
             stack.enter_context(targets[index])
             os.ftruncate(targets[index].file.fileno(), group.shard_len)
     return targets
 
 
-def _attributes(path: str) -> os.stat_result | None:
-    with suppress(OSError):
-        return os.stat(path)
+def _attributes(located: Located, *paths: str) -> os.stat_result | None:
+    """Find out who may read what is made: as it was for the first of these that is still there.
+
+    What is rebuilt from nothing must not be open to more people than it was. The files of parity
+    got the attributes of the file when they were made.
+    """
+    names = (RECORD_NAME, COPY_NAME, SUM_NAME, CHECKS_NAME)
+    parity = (os.path.join(located.folder, name) for name in names)
+    for path in (*paths, located.path, *parity):
+        with suppress(OSError):
+            return os.stat(path)
     return None
 
 
@@ -224,6 +237,9 @@ class _Repairing:
 
     def _rebuild(self, rows: Rows, start: int, width: int, lost: tuple[int, ...]) -> None:
         group = self._group
+        wanted = [index for index in lost if index in self._targets]
+        if not wanted:
+            return
         left = [index for index in range(group.total) if index not in lost]
         shards: list[memoryview | None] = [None] * group.total
         for number, index in enumerate(left[: group.data_shards]):
@@ -231,9 +247,9 @@ class _Repairing:
             if self._files.read(index, start, row) != group.stored(index, start, start + width):
                 raise S4IoError(f"io: shard {index} cannot be read any more")
             shards[index] = row
-        rebuilt = [rows.row(group.data_shards + number, width) for number in range(len(lost))]
-        reconstruct_into(shards, group.data_shards, lost, rebuilt, threads=self._threads)
-        for index, row in zip(lost, rebuilt, strict=True):
+        rebuilt = [rows.row(group.data_shards + number, width) for number in range(len(wanted))]
+        reconstruct_into(shards, group.data_shards, wanted, rebuilt, threads=self._threads)
+        for index, row in zip(wanted, rebuilt, strict=True):
             stored = group.stored(index, start, start + width)
             write_at(self._targets[index], row[:stored], group.offset(index) + start)
 
@@ -299,7 +315,7 @@ def _rebuild_checks(located: Located, targets: dict[int, AtomicFile], threads: i
         AtomicFile(
             place_of(located.folder, CHECKS_NAME),
             overwrite=True,
-            attributes_of=_attributes(path),
+            attributes_of=_attributes(located, path),
         ) as target,
     ):
         at = 0

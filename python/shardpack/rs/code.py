@@ -122,10 +122,9 @@ def reconstruct(
         raise InvalidInput("no shards")
     known = data_shards_of(found, data_shards)
     lost = [index for index, shard in enumerate(found) if shard is None]
-    if known is None:
-        if not lost and not only_data:
-            return [shard for shard in found if shard is not None]
-        known = require_known(known)
+    if known is None and not lost and not only_data:
+        return [shard for shard in found if shard is not None]
+    known = require_known(known)
     wanted = [index for index in lost if index < known] if only_data else lost
     rebuilt = iter(rs_rebuild(found, known, wanted, threads=threads))
     end = known if only_data else len(found)
@@ -166,7 +165,11 @@ def reconstruct_into(
     """
     found = rows(shards)
     known = require_known(data_shards_of(found, data_shards))
-    rs_rebuild_into(found, known, list(wanted), outputs, threads=threads)
+    indexes = list(wanted)
+    for index in indexes:
+        if index < 0:
+            raise InvalidInput(f"shard {index} is wanted, the list has {len(found)} shards")
+    rs_rebuild_into(found, known, indexes, outputs, threads=threads)
 
 
 def verify(
@@ -227,9 +230,10 @@ def update(
         True
     """
     found = parity
+    known = require_known(data_shards)
     if not is_array(parity):
         tagged: list[Buffer] = list(parity)  # type: ignore[arg-type]
         found = tagged
         for position, shard in enumerate(tagged):
-            require_place(shard, data_shards + position, data_shards, len(tagged) + data_shards)
-    return rs_update(found, data_shards, index, old, new, threads=threads)
+            require_place(shard, known + position, known, len(tagged) + known)
+    return rs_update(found, known, index, old, new, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shardpack.errors import InvalidInput
@@ -170,8 +171,12 @@ def require_known(data_shards: int | None) -> int:
     """Give the number of data shards.
 
     Raises:
-        InvalidInput: It is not known.
+        InvalidInput: It is not known, or no number.
     """
     if data_shards is None:
         raise InvalidInput("no parity shard tells how many shards are data: pass data_shards=")
-    return data_shards
+    try:
+        return operator.index(data_shards)
+    except TypeError:
+        kind = type(data_shards).__name__
+        raise InvalidInput(f"data_shards must be an integer, not '{kind}'") from None

@@ -23,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         Pins {
             hash: Some(Algorithm::Sha256),
             size: Some(5),
+            ignore_max: Some(false),
         },
     ] {
         let leaves: &[&[u8]] = &[b"a", b"b"];
