@@ -92,8 +92,9 @@ const LEVELS: [(&str, u32, u32); 6] = [
 const KNOWN: u32 = 1 << 31;
 static IN_USE: AtomicU32 = AtomicU32::new(0);
 
-/// Whether kernels may use `feature`.
+/// Whether kernels may use `feature`. Costs one load.
 #[must_use]
+#[inline]
 pub fn has(feature: Feature) -> bool {
     in_use() & feature as u32 != 0
 }
@@ -150,11 +151,18 @@ fn allowed_by(wish: &str, present: u32) -> Result<u32> {
     }
 }
 
+#[inline]
 fn in_use() -> u32 {
     let known = IN_USE.load(Ordering::Relaxed);
     if known & KNOWN != 0 {
-        return known;
+        known
+    } else {
+        find_out()
     }
+}
+
+#[cold]
+fn find_out() -> u32 {
     let present = detect();
     let wish = std::env::var(VARIABLE).unwrap_or_default();
     let allowed = KNOWN | allowed_by(wish.trim(), present).unwrap_or(present);

@@ -54,6 +54,7 @@ def test_encode_verify_repair(folder: Path) -> None:
         "  data.bin, shard 4: 1 of 4 blocks, bytes 49384 to 53480",
         "  data.bin, shard 7: 1 of 4 blocks, bytes 86422 to 90518",
         "  data.bin.parity/p-012.rs, shard 12: missing",
+        "  written to since its parity was made; if that was meant, encode again",
     ]
     assert done.stdout.decode().splitlines() == [
         "data.bin: DAMAGED, 6 blocks of 3 shards, repairable",
@@ -97,6 +98,7 @@ def test_each_file_of_several_is_told_and_one_failure_is_enough(folder: Path) ->
         "missing: FAILED, missing.parity/group.json: no such file or directory",
         "other: DAMAGED, 1 block of 1 shard, repairable",
         "  other, shard 0: 1 of 4 blocks, bytes 0 to 4096",
+        "  written to since its parity was made; if that was meant, encode again",
     ]
     assert good("parity", "repair", "-q", "--no-backup", "data.bin", "other", cwd=folder) == b""
     assert (folder / "other").read_bytes() == DATA

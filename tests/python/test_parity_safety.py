@@ -282,6 +282,18 @@ def test_a_record_does_not_choose_the_file_beside_its_folder(path: Path, tmp_pat
     assert other.read_bytes() == b"not in this group"
 
 
+def test_rot_is_told_from_what_was_written(path: Path) -> None:
+    stamp = path.stat().st_mtime_ns
+    flip(path, 5)
+    assert parity.verify_file(path).modified
+    os.utime(path, ns=(stamp, stamp))
+    rotten = parity.verify_file(path)
+    assert not rotten.intact
+    assert not rotten.modified
+    assert not parity.repair_file(path, backup=False).modified
+    assert parity.verify_file(path).intact
+
+
 def test_a_forged_digest_mends_nothing(path: Path, tmp_path: Path) -> None:
     forge(path, lambda record: record["data"][2].update(b3="00" * 32))
     flip(path, 12_346 * 2)

@@ -119,7 +119,10 @@ def damage_lines(report: ParityReport) -> list[str]:
     """Say line by line what is damaged."""
     folder = os.path.basename(report.folder)
     lines = [f"  {_place(damage, report, folder)}" for damage in report.damage]
-    return lines + [f"  {printable(problem)}" for problem in report.problems]
+    lines.extend(f"  {printable(problem)}" for problem in report.problems)
+    if report.modified:
+        lines.append("  written to since its parity was made; if that was meant, encode again")
+    return lines
 
 
 def _place(damage: ShardDamage, report: ParityReport, folder: str) -> str:

@@ -40,6 +40,8 @@ class ParityReport(NamedTuple):
         block: Length of a block: what is found to be damaged, and rebuilt, as a whole.
         damage: The damaged shards; for ``repair_file`` what there was before.
         problems: Whatever else is wrong: one line each, beginning with the name of a file.
+        modified: Whether the damaged file was written to since its parity was made, by its time
+            stamp, which rot does not set. If that was meant, parity is to be made anew.
         worst: Most damaged shards in any column of blocks; up to ``parity_shards`` can be rebuilt.
         repaired: Names of the files that were replaced.
         backup: Where ``repair_file`` left the damaged file, ``None`` if it did not.
@@ -54,6 +56,7 @@ class ParityReport(NamedTuple):
     block: int
     damage: tuple[ShardDamage, ...] = ()
     problems: tuple[str, ...] = ()
+    modified: bool = False
     worst: int = 0
     repaired: tuple[str, ...] = ()
     backup: str | None = None

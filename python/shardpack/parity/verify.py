@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from shardpack.parity.group import CHECKS_NAME
 from shardpack.parity.locate import locate
 from shardpack.parity.media import ShardFiles
+from shardpack.parity.record import COPY_NAME, RECORD_NAME
 from shardpack.parity.report import ParityReport
 from shardpack.parity.scan import Checks, scan
 from shardpack.progress import progress_callback
 
 if TYPE_CHECKING:
-    import os
-
     from shardpack.parity.locate import Located
     from shardpack.parity.scan import Scan
     from shardpack.progress import Progress
@@ -94,5 +94,20 @@ def report_of(located: Located, found: Scan, checks: Checks) -> ParityReport:
         block=group.block,
         damage=found.damage(),
         problems=tuple(problems),
+        modified=any(one.shard < group.data_shards for one in found.damage())
+        and _modified(located),
         worst=max((len(lost) for *_, lost in found.runs()), default=0),
     )
+
+
+def _modified(located: Located) -> bool:
+    """Tell whether the file is younger than its record, which has the time stamp that it had."""
+    try:
+        then = min(
+            os.stat(os.path.join(located.folder, name)).st_mtime_ns
+            for name in (RECORD_NAME, COPY_NAME)
+            if name not in located.record.damaged
+        )
+        return os.stat(located.path).st_mtime_ns > then
+    except (OSError, ValueError):
+        return False
