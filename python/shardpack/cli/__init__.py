@@ -107,7 +107,7 @@ def _give_up_standard_output() -> None:
 def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="shardpack",
-        description="Compress files so that any part of them can be read back alone.",
+        description="Compress, hash and protect files; read any part of them back alone.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
