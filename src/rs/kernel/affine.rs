@@ -15,18 +15,7 @@ use std::arch::x86_64::{
 
 use crate::rs::{
     field::AFFINE,
-    kernel::tile::{self, Tile, Vector, vector},
-};
-
-/// The last bytes of a vector, as many as the tail has.
-static TAIL_MASKS: [u8; 64] = {
-    let mut masks = [0; 64];
-    let mut at = 32;
-    while at < 64 {
-        masks[at] = 0xFF;
-        at += 1;
-    }
-    masks
+    kernel::tile::{self, TAIL_MASKS, Tile, Vector, unmasked_memory, vector},
 };
 
 /// 256 bits.
@@ -60,48 +49,14 @@ impl Vector for Affine256 {
         AFFINE[usize::from(coefficient)]
     }
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        vector!(Self(_mm256_setzero_si256()))
-    }
-
-    #[inline(always)]
-    unsafe fn load(at: *const u8) -> Self {
-        vector!(Self(_mm256_loadu_si256(at.cast())))
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, at: *mut u8) {
-        vector!(_mm256_storeu_si256(at.cast(), self.0));
-    }
-
-    #[inline(always)]
-    unsafe fn tail(len: usize) -> (Self, usize) {
-        vector!((Self::load(TAIL_MASKS.as_ptr().add(len)), Self::LEN - len))
-    }
-
-    #[inline(always)]
-    unsafe fn load_tail(at: *const u8, (mask, before): (Self, usize)) -> Self {
-        vector!(Self(_mm256_and_si256(mask.0, Self::load(at.sub(before)).0)))
-    }
-
-    #[inline(always)]
-    unsafe fn load_around(at: *const u8, (mask, before): (Self, usize)) -> Self {
-        vector!(Self(_mm256_andnot_si256(
-            mask.0,
-            Self::load(at.sub(before)).0
-        )))
-    }
-
-    #[inline(always)]
-    unsafe fn store_tail(self, at: *mut u8, (_, before): (Self, usize)) {
-        vector!(self.store(at.sub(before)));
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        vector!(Self(_mm256_xor_si256(self.0, other.0)))
-    }
+    unmasked_memory!(
+        _mm256_setzero_si256,
+        _mm256_loadu_si256,
+        _mm256_storeu_si256,
+        _mm256_xor_si256,
+        _mm256_and_si256,
+        _mm256_andnot_si256
+    );
 
     #[inline(always)]
     unsafe fn factor(self) -> Self {

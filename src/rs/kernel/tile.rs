@@ -30,6 +30,59 @@ macro_rules! vector {
 }
 pub(crate) use vector;
 
+/// What all vectors of x86 below AVX-512 have in common: they differ in the names of instructions.
+/// A tail is a whole vector that ends with it, and a mask for the bytes before it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! unmasked_memory {
+    ($zero:ident, $load:ident, $store:ident, $xor:ident, $and:ident, $andnot:ident) => {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            vector!(Self($zero()))
+        }
+
+        #[inline(always)]
+        unsafe fn load(at: *const u8) -> Self {
+            vector!(Self($load(at.cast())))
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, at: *mut u8) {
+            vector!($store(at.cast(), self.0));
+        }
+
+        #[inline(always)]
+        unsafe fn tail(len: usize) -> (Self, usize) {
+            let masks = TAIL_MASKS.as_ptr().cast::<u8>();
+            vector!((Self::load(masks.add(32 - Self::LEN + len)), Self::LEN - len))
+        }
+
+        #[inline(always)]
+        unsafe fn load_tail(at: *const u8, (mask, before): (Self, usize)) -> Self {
+            vector!(Self($and(mask.0, Self::load(at.sub(before)).0)))
+        }
+
+        #[inline(always)]
+        unsafe fn load_around(at: *const u8, (mask, before): (Self, usize)) -> Self {
+            vector!(Self($andnot(mask.0, Self::load(at.sub(before)).0)))
+        }
+
+        #[inline(always)]
+        unsafe fn store_tail(self, at: *mut u8, (_, before): (Self, usize)) {
+            vector!(self.store(at.sub(before)));
+        }
+
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            vector!(Self($xor(self.0, other.0)))
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use unmasked_memory;
+
+/// Ones where a vector has the last bytes, as many as a tail has; to be loaded at the tail's length.
+pub static TAIL_MASKS: [[u8; 32]; 2] = [[0; 32], [0xFF; 32]];
+
 /// Vectors of one instruction set, and how it multiplies.
 ///
 /// # Safety

@@ -10,6 +10,3 @@
 pub mod neon;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
-
-/// Ones where a vector has the last bytes, as many as a tail has; to be loaded at the tail's length.
-static TAIL_MASKS: [[u8; 32]; 2] = [[0; 32], [0xFF; 32]];

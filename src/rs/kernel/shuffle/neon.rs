@@ -12,10 +12,7 @@ use std::arch::aarch64::{
 
 use crate::rs::{
     field::NIBBLES,
-    kernel::{
-        shuffle::TAIL_MASKS,
-        tile::{self, Tile, Vector, vector},
-    },
+    kernel::tile::{self, TAIL_MASKS, Tile, Vector, vector},
 };
 
 /// 128 bits.

@@ -15,10 +15,7 @@ use std::arch::x86_64::{
 
 use crate::rs::{
     field::NIBBLES,
-    kernel::{
-        shuffle::TAIL_MASKS,
-        tile::{self, Tile, Vector, vector},
-    },
+    kernel::tile::{self, TAIL_MASKS, Tile, Vector, unmasked_memory, vector},
 };
 
 /// 128 bits.
@@ -51,46 +48,14 @@ impl Vector for Shuffle128 {
         NIBBLES[usize::from(coefficient)]
     }
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        vector!(Self(_mm_setzero_si128()))
-    }
-
-    #[inline(always)]
-    unsafe fn load(at: *const u8) -> Self {
-        vector!(Self(_mm_loadu_si128(at.cast())))
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, at: *mut u8) {
-        vector!(_mm_storeu_si128(at.cast(), self.0));
-    }
-
-    #[inline(always)]
-    unsafe fn tail(len: usize) -> (Self, usize) {
-        let masks = TAIL_MASKS.as_ptr().cast::<u8>();
-        vector!((Self::load(masks.add(16 + len)), Self::LEN - len))
-    }
-
-    #[inline(always)]
-    unsafe fn load_tail(at: *const u8, (mask, before): (Self, usize)) -> Self {
-        vector!(Self(_mm_and_si128(mask.0, Self::load(at.sub(before)).0)))
-    }
-
-    #[inline(always)]
-    unsafe fn load_around(at: *const u8, (mask, before): (Self, usize)) -> Self {
-        vector!(Self(_mm_andnot_si128(mask.0, Self::load(at.sub(before)).0)))
-    }
-
-    #[inline(always)]
-    unsafe fn store_tail(self, at: *mut u8, (_, before): (Self, usize)) {
-        vector!(self.store(at.sub(before)));
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        vector!(Self(_mm_xor_si128(self.0, other.0)))
-    }
+    unmasked_memory!(
+        _mm_setzero_si128,
+        _mm_loadu_si128,
+        _mm_storeu_si128,
+        _mm_xor_si128,
+        _mm_and_si128,
+        _mm_andnot_si128
+    );
 
     #[inline(always)]
     unsafe fn factor(self) -> (Self, Self) {
@@ -146,49 +111,14 @@ impl Vector for Shuffle256 {
         NIBBLES[usize::from(coefficient)]
     }
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        vector!(Self(_mm256_setzero_si256()))
-    }
-
-    #[inline(always)]
-    unsafe fn load(at: *const u8) -> Self {
-        vector!(Self(_mm256_loadu_si256(at.cast())))
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, at: *mut u8) {
-        vector!(_mm256_storeu_si256(at.cast(), self.0));
-    }
-
-    #[inline(always)]
-    unsafe fn tail(len: usize) -> (Self, usize) {
-        let masks = TAIL_MASKS.as_ptr().cast::<u8>();
-        vector!((Self::load(masks.add(len)), Self::LEN - len))
-    }
-
-    #[inline(always)]
-    unsafe fn load_tail(at: *const u8, (mask, before): (Self, usize)) -> Self {
-        vector!(Self(_mm256_and_si256(mask.0, Self::load(at.sub(before)).0)))
-    }
-
-    #[inline(always)]
-    unsafe fn load_around(at: *const u8, (mask, before): (Self, usize)) -> Self {
-        vector!(Self(_mm256_andnot_si256(
-            mask.0,
-            Self::load(at.sub(before)).0
-        )))
-    }
-
-    #[inline(always)]
-    unsafe fn store_tail(self, at: *mut u8, (_, before): (Self, usize)) {
-        vector!(self.store(at.sub(before)));
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        vector!(Self(_mm256_xor_si256(self.0, other.0)))
-    }
+    unmasked_memory!(
+        _mm256_setzero_si256,
+        _mm256_loadu_si256,
+        _mm256_storeu_si256,
+        _mm256_xor_si256,
+        _mm256_and_si256,
+        _mm256_andnot_si256
+    );
 
     #[inline(always)]
     unsafe fn factor(self) -> (Self, Self) {
