@@ -1,0 +1,1 @@
+"""Manifests, shard archives and keys: datasets on object storage."""

@@ -1,0 +1,1 @@
+"""Where bytes live: one set of calls over S3, local files and memory."""
