@@ -275,7 +275,7 @@ class IntegrityError(S3ExchangeError, ValueError):
         key: As above, like the others.
     """
 
-    def __init__(  # noqa: PLR0913 - the facts that callers sort failures by
+    def __init__(
         self,
         message: str,
         *,

@@ -315,7 +315,22 @@ TREE: dict[str, tuple[type, ...]] = {
     "S4IoError": (errors.ShardpackError, OSError),
     "UnsupportedCodecError": (errors.ShardpackError, NotImplementedError),
     "EncryptedObjectError": (errors.ShardpackError, NotImplementedError),
+    "S3ExchangeError": (errors.ShardpackError,),
+    "StorageError": (errors.S3ExchangeError, OSError),
+    "ObjectNotFoundError": (errors.StorageError, FileNotFoundError),
+    "ManifestNotFoundError": (errors.StorageError, FileNotFoundError),
+    "PreconditionFailedError": (errors.StorageError,),
+    "AccessDeniedError": (errors.StorageError, PermissionError),
+    "StorageUnavailableError": (errors.StorageError, ConnectionError),
+    "ConcurrencyUnsupportedError": (errors.S3ExchangeError, NotImplementedError),
+    "IntegrityError": (errors.S3ExchangeError, ValueError),
+    "InvalidManifestError": (errors.S3ExchangeError, ValueError),
+    "ShardReadError": (errors.S3ExchangeError, ValueError),
+    "UnsafePathError": (errors.S3ExchangeError, ValueError),
+    "MissingPlaceholderError": (errors.S3ExchangeError, ValueError),
 }
+# What the others are made of is one text.
+ARGUMENTS = {"MissingPlaceholderError": ("name", "{name}/data")}
 
 
 def test_the_tree_is_the_specified_one() -> None:
@@ -334,8 +349,10 @@ def test_the_tree_is_the_specified_one() -> None:
 
 @pytest.mark.parametrize("name", errors.__all__)
 def test_exceptions_pickle_with_their_facts(name: str) -> None:
-    error = getattr(errors, name)("what went wrong")
-    facts = [fact for fact in ("expected", "actual", "requested", "limit") if hasattr(error, fact)]
+    error = getattr(errors, name)(*ARGUMENTS.get(name, ("what went wrong",)))
+    known = ("expected", "actual", "requested", "limit", "key", "code", "status", "ambiguous")
+    known += ("member", "algorithm", "offset", "line_number", "path", "placeholder", "template")
+    facts = [fact for fact in known if hasattr(error, fact)]
     for number, fact in enumerate(facts):
         setattr(error, fact, number)
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
