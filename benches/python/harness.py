@@ -33,6 +33,7 @@ __all__ = [
     "chunked",
     "compressing",
     "decoding",
+    "machine",
     "parse_arguments",
     "peak_rss",
 ]
@@ -218,7 +219,7 @@ class Report:
 
     def finish(self) -> None:
         """Print the tables and write the JSON file."""
-        print(f"\n### {self._title}\n\n{_machine()}, {self._arguments.rounds} rounds\n")
+        print(f"\n### {self._title}\n\n{machine()}, {self._arguments.rounds} rounds\n")
         if self._rows:
             print("| case | data | threads | shardpack | best peer ", end="")
             print("| ratio (spread) | CPU ratio | goal | compression |")
@@ -235,7 +236,7 @@ class Report:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{self._title.replace(' ', '_')}.json"
             content = {
-                "machine": _machine(),
+                "machine": machine(),
                 "rows": [row.json() for row in self._rows],
                 "notes": [asdict(note) for note in self._notes],
             }
@@ -265,7 +266,8 @@ def _as_small(peer: Contender, ours: Contender) -> bool:
     return peer.stored_size * _RATIO_GUARD <= ours.stored_size
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Describe this machine and its Python in a line."""
     model = platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -15,6 +15,7 @@ from shardpack._native import __version__, gpu_available, thread_count
 # Where the names live. A page is imported when one of its names, or itself, is first asked for:
 # whoever hashes a file need not wait for the codecs, and the command starts at once.
 _PAGES = {
+    "archive": (),
     "checksum": ("crc32c", "crc32c_base64", "crc32c_combine", "crc32c_many"),
     "codec": (
         "MAX_ORIGINAL_SIZE",
@@ -36,6 +37,7 @@ _PAGES = {
     "errors": (
         "AccessDeniedError",
         "BackendUnavailable",
+        "BulkError",
         "ComputationFailed",
         "ConcurrencyUnsupportedError",
         "DictionaryError",
@@ -67,6 +69,7 @@ _PAGES = {
         "UnsafePathError",
         "UnsupportedCodecError",
     ),
+    "exchange": ("ExchangeStore", "S3ExchangeStore"),
     "files": (
         "FileReport",
         "compress_file",
@@ -115,6 +118,7 @@ _PAGES = {
     ),
     "parity": (),
     "rs": (),
+    "storage": ("open_store",),
     "stream": ("open",),
 }
 _HOME = {name: page for page, names in _PAGES.items() for name in names}

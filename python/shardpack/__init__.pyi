@@ -1,5 +1,5 @@
 # What `import shardpack` offers, for type checkers. `__init__.py` has the same names.
-from shardpack import hash, nmt, parity, rs
+from shardpack import archive, hash, nmt, parity, rs
 from shardpack._native import __version__, gpu_available, thread_count
 from shardpack.checksum import crc32c, crc32c_base64, crc32c_combine, crc32c_many
 from shardpack.codec import (
@@ -22,6 +22,7 @@ from shardpack.cpu import CpuFeatures, cpu_features
 from shardpack.errors import (
     AccessDeniedError,
     BackendUnavailable,
+    BulkError,
     ComputationFailed,
     ConcurrencyUnsupportedError,
     DictionaryError,
@@ -53,6 +54,7 @@ from shardpack.errors import (
     UnsafePathError,
     UnsupportedCodecError,
 )
+from shardpack.exchange import ExchangeStore, S3ExchangeStore
 from shardpack.files import (
     FileReport,
     compress_file,
@@ -97,6 +99,7 @@ from shardpack.object import (
     encode_s4_object,
     verify_object,
 )
+from shardpack.storage import open_store
 from shardpack.stream import open
 
 __all__ = [
@@ -108,6 +111,7 @@ __all__ = [
     "AccessDeniedError",
     "BackendUnavailable",
     "BinaryArray",
+    "BulkError",
     "Codec",
     "Compressor",
     "ComputationFailed",
@@ -119,6 +123,7 @@ __all__ = [
     "Decompressor",
     "DictionaryError",
     "EncryptedObjectError",
+    "ExchangeStore",
     "FileReport",
     "FrameHeader",
     "FrameReader",
@@ -137,6 +142,7 @@ __all__ = [
     "ProofFormatError",
     "RangePlan",
     "S3ExchangeError",
+    "S3ExchangeStore",
     "S4BackendError",
     "S4CodecMismatchError",
     "S4CrcMismatchError",
@@ -159,6 +165,7 @@ __all__ = [
     "UnsupportedCodecError",
     "VerifyReport",
     "__version__",
+    "archive",
     "bind_index",
     "build_index",
     "compress_file",
@@ -186,6 +193,7 @@ __all__ = [
     "make_codec",
     "nmt",
     "open",
+    "open_store",
     "pad_part",
     "parity",
     "parse_frame_header",

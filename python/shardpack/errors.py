@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = [
     "AccessDeniedError",
     "BackendUnavailable",
+    "BulkError",
     "ComputationFailed",
     "ConcurrencyUnsupportedError",
     "DictionaryError",
@@ -253,7 +254,13 @@ class AccessDeniedError(StorageError, PermissionError):
 
 
 class StorageUnavailableError(StorageError, ConnectionError):
-    """The store could not be reached, or kept failing, however often the request was repeated."""
+    """The store could not be reached, or kept failing, however often the request was repeated.
+
+    Attributes:
+        retry_after_s: Seconds that the server asks to wait, ``None`` where it does not say.
+    """
+
+    retry_after_s: float | None = None
 
 
 class ConcurrencyUnsupportedError(S3ExchangeError, NotImplementedError):
@@ -360,6 +367,25 @@ class UnsafePathError(S3ExchangeError, ValueError):
     """
 
     path: str | None = None
+
+
+class BulkError(S3ExchangeError):
+    """Some of many files could not be packed or extracted; the others were.
+
+    Args:
+        message: How many, and the first of them.
+        failures: What is wrong, by path.
+
+    Attributes:
+        failures: As above.
+    """
+
+    def __init__(self, message: str, failures: dict[str, str] | None = None) -> None:
+        super().__init__(message, failures)
+        self.failures = failures or {}
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MissingPlaceholderError(S3ExchangeError, ValueError):

@@ -13,6 +13,7 @@ mod digests;
 mod error;
 mod frame;
 mod gzip;
+mod gzip_points;
 mod hash;
 mod hasher;
 mod index;
@@ -47,6 +48,7 @@ mod _native {
             pick_chunk_size, read_frame, write_frame,
         },
         gzip::CpuGzip,
+        gzip_points::{GzipIndexer, gzip_resume},
         hash::{blake3, keccak256, sha3_256, sha256},
         hasher::{Blake3, Crc32c, Hasher, Keccak256, Sha3_256, Sha256},
         index::{

@@ -108,10 +108,11 @@ impl Compressor {
 /// Frames and members that follow one another are read in full. Memory stays bounded with
 /// ``max_length``, whatever the stream holds.
 #[pyclass(module = "shardpack", frozen)]
-pub struct Decompressor(Arc<Mutex<State>>);
+pub struct Decompressor(Arc<Mutex<State<dyn Decompress>>>);
 
-struct State {
-    inner: Box<dyn Decompress>,
+/// A decoder, what it was given and has not read yet, and whether it still can be trusted.
+pub struct State<D: ?Sized> {
+    inner: Box<D>,
     // Input that was not read yet: what lies from `at` on.
     pending: Vec<u8>,
     at: usize,
@@ -122,19 +123,34 @@ struct State {
 
 impl Decompressor {
     pub fn new(inner: Box<dyn Decompress>) -> Self {
-        let (pending, at, full, failed) = (Vec::new(), 0, false, None);
-        Self(Arc::new(Mutex::new(State {
-            inner,
-            pending,
-            at,
-            full,
-            failed,
-        })))
+        Self(Arc::new(Mutex::new(State::new(inner))))
     }
 }
 
-impl State {
-    fn decompress(&mut self, data: &[u8], max: Option<usize>, cancel: &Cancel) -> Result<Vec<u8>> {
+impl<D: Decompress + ?Sized> State<D> {
+    /// A decoder that was given nothing yet.
+    pub fn new(inner: Box<D>) -> Self {
+        Self {
+            inner,
+            pending: Vec::new(),
+            at: 0,
+            full: false,
+            failed: None,
+        }
+    }
+
+    /// The decoder.
+    pub fn inner_mut(&mut self) -> &mut D {
+        &mut self.inner
+    }
+
+    /// Decodes what is held back and then `data`, at most `max` bytes.
+    pub fn decompress(
+        &mut self,
+        data: &[u8],
+        max: Option<usize>,
+        cancel: &Cancel,
+    ) -> Result<Vec<u8>> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -192,6 +208,20 @@ impl State {
         }
     }
 
+    /// Fails unless the input ended where a frame or member ends.
+    pub fn finish(&self) -> Result<()> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if self.inner.is_complete() && !self.holds_input() => Ok(()),
+            None => Err(self.inner.cut_short()),
+        }
+    }
+
+    /// Is there nothing to be had without more input?
+    pub fn needs_input(&self) -> bool {
+        !self.full && !self.holds_input()
+    }
+
     fn holds_input(&self) -> bool {
         self.at < self.pending.len()
     }
@@ -235,11 +265,7 @@ impl Decompressor {
         let shared = Arc::clone(&self.0);
         run(py, Work::decode(SLICE), move |_| {
             let state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            match &state.failed {
-                Some(error) => Err(error.clone()),
-                None if state.inner.is_complete() && !state.holds_input() => Ok(()),
-                None => Err(state.inner.cut_short()),
-            }
+            state.finish()
         })
     }
 
@@ -248,7 +274,7 @@ impl Decompressor {
     fn needs_input(&self, py: Python<'_>) -> bool {
         py.detach(|| {
             let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            !state.full && !state.holds_input()
+            state.needs_input()
         })
     }
 }

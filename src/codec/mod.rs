@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `zstd.rs`, `zstd_frame.rs` | libzstd 1.5.7, with and without a dictionary |
 //! | `gzip.rs`, `gzip_member.rs` | RFC 1952 through libdeflate and zlib-rs |
+//! | `gzip_points.rs`, `inflate.rs` | places in a gzip file from which decoding can begin |
 //! | `passthrough.rs` | the bytes themselves |
 //! | `plain.rs` | whole streams, their pieces in parallel |
 //! | `record.rs` | many small payloads at a time |
@@ -16,6 +17,8 @@
 pub mod dict;
 pub mod gzip;
 pub mod gzip_member;
+pub mod gzip_points;
+pub mod inflate;
 pub mod passthrough;
 pub mod plain;
 pub mod record;

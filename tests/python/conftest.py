@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from inputs import DEBUG_BUILD
 
+pytest_plugins = ["servers", "store_places", "exchange_stores"]
+
 # No example database: a test run leaves nothing behind in the repository.
 settings.register_profile(
     "fast",

@@ -72,6 +72,7 @@ EMPTY: dict[str, tuple[Callable[[], Any], Any]] = {
     "train_dict": (lambda: shardpack.train_dict([]), (ValueError, RuntimeError)),
     "dict_id": (lambda: shardpack.dict_id(b""), "e3b0c44298fc1c14"),
     "pick_codec": (lambda: shardpack.pick_codec(b""), "cpu-zstd"),
+    "gzip_resume": (lambda: _native.gzip_resume(b"", 0, b"", 0), b""),
     "read_frame": (lambda: shardpack.read_frame(b""), shardpack.S4FrameError),
     "frame_iter": (lambda: shardpack.frame_iter(b""), []),
     "parse_frame_header": (lambda: shardpack.parse_frame_header(b""), shardpack.S4FrameError),
@@ -114,6 +115,7 @@ def test_every_native_function_is_in_the_table() -> None:
         "Crc32c",
         "Decompressor",
         "Encoder",
+        "GzipIndexer",
         "Hasher",
         "Keccak256",
         "Passthrough",
@@ -217,6 +219,8 @@ LONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "decompress many": lambda m: CpuZstd().decompress_many(m["stored"]),
     "compressor": lambda m: CpuZstd(6).compressor().compress(m["data"]),
     "decompressor": lambda m: CpuZstd().decompressor().decompress(m["zstd"][0]),
+    "gzip indexer": lambda m: _native.GzipIndexer().decompress(m["gzip"][0]),
+    "gzip resume": lambda m: _native.gzip_resume(b"", 0, *m["gzip"][:2]),
     "write frame": lambda m: shardpack.write_frame(CpuZstd(6), m["data"]),
     "encode frames": lambda m: shardpack.encode_frames(CpuZstd(6), m["data"], MIB),
     "encode s4 object": lambda m: shardpack.encode_s4_object(m["data"], level=6),
@@ -328,6 +332,7 @@ TREE: dict[str, tuple[type, ...]] = {
     "ShardReadError": (errors.S3ExchangeError, ValueError),
     "UnsafePathError": (errors.S3ExchangeError, ValueError),
     "MissingPlaceholderError": (errors.S3ExchangeError, ValueError),
+    "BulkError": (errors.S3ExchangeError,),
 }
 # What the others are made of is one text.
 ARGUMENTS = {"MissingPlaceholderError": ("name", "{name}/data")}

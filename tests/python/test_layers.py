@@ -27,6 +27,7 @@ LAYERS = {
     "object": 2,
     "rs": 2,
     "batch": 3,
+    "body": 3,
     "codec_io": 3,
     "container": 3,
     "frame_io": 3,

@@ -18,6 +18,7 @@ mod dict; // dictionaries: ids, training, damage
 mod fcg1; // the container of GPU payloads
 mod frame; // frames and padding: walking, decoding
 mod gdeflate; // GDeflate streams
+mod gzip_points; // checkpoints in gzip files
 mod hash; // all hashes by one name: pieces, batches, threads
 mod hash_file; // digests of files, algorithms by name
 mod index; // sidecars

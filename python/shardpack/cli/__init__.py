@@ -15,9 +15,16 @@ from shardpack.cli import (
     cat,
     compress,
     decompress,
+    gc,
+    get,
     hash,
+    index,
     info,
+    ls,
+    manifest,
+    pack,
     parity,
+    rm,
     train_dict,
     verify,
 )
@@ -35,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_VERBS = (compress, decompress, cat, info, verify, hash, parity, train_dict, bench)
+_FILE_VERBS = (compress, decompress, cat, info, verify, hash, parity, train_dict, bench)
+_STORE_VERBS = (pack, ls, get, manifest, index, gc, rm)
 
 _EPILOG = """\
 exit codes:
@@ -52,6 +60,7 @@ environment:
 examples:
   shardpack compress data.csv              write data.csv.s4, keep data.csv
   shardpack cat --range 1M:2M data.csv.s4  a part of it, without decoding the rest
+  shardpack pack photos s3://bucket/photos a folder as shards, with a manifest
   shardpack COMMAND --help                 all options, with examples
 """
 
@@ -107,13 +116,13 @@ def _give_up_standard_output() -> None:
 def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="shardpack",
-        description="Compress, hash and protect files; read any part of them back alone.",
+        description="Compress, hash, protect and pack files; read any part of them back alone.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"shardpack {__version__}")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb in _VERBS:
+    for verb in (*_FILE_VERBS, *_STORE_VERBS):
         verb.add_parser(verbs)
     options = parser.parse_args(_join_ranges(arguments))
     status: int = options.run(options)

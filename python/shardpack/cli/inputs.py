@@ -64,7 +64,11 @@ def usage_error(message: str) -> int:
 
 
 def find_inputs(
-    options: argparse.Namespace, console: Console, *, wanted: Callable[[str], bool]
+    options: argparse.Namespace,
+    console: Console,
+    *,
+    wanted: Callable[[str], bool],
+    is_url: Callable[[str], bool] = lambda _name: False,
 ) -> list[Input]:
     """List the files that the command line names.
 
@@ -72,13 +76,14 @@ def find_inputs(
         options: The command line, with ``files`` and ``recursive``.
         console: Where missing files and unexpected folders are reported.
         wanted: Which names to take from folders; files named themselves are always taken.
+        is_url: Which names are not those of local files; they are taken as they are.
 
     Returns:
         The files; in folders sorted by name.
     """
     found: list[Input] = []
     for name in options.files:
-        if name == STANDARD:
+        if name == STANDARD or is_url(name):
             found.append(Input(name, name, 0))
         elif not os.path.isdir(name):
             try:

@@ -16,6 +16,8 @@ from shardpack.cli.inputs import (
     usage_error,
 )
 from shardpack.cli.sizes import format_size
+from shardpack.cli.store_options import URL_HELP, add_store, is_url
+from shardpack.cli.verify_store import verify_url
 from shardpack.container import container_of_name
 from shardpack.files import verify_file
 
@@ -26,15 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
   shardpack verify data.csv.s4
   shardpack verify -r /backup && echo all good
   shardpack verify -q -r /backup           name only the damaged ones
   shardpack verify --json data.csv.s4
+  shardpack verify s3://bucket/photos/manifest.jsonl  all shards and objects that it names
 
 Everything is decoded: every checksum and size is checked, and every entry of a sidecar against the
-frame it stands for. The exit code is 1 if any file fails.
-"""
+frame it stands for. Of a URL everything that its manifests name is read, unless --quick is given:
+then sizes and tags are compared. The exit code is 1 if anything fails.
+
+{URL_HELP}"""
 
 
 def add_parser(verbs: arguments.Verbs) -> None:
@@ -43,17 +48,23 @@ def add_parser(verbs: arguments.Verbs) -> None:
         verbs, "verify", "Check packed files, byte by byte, without writing.", _EXAMPLES
     )
     arguments.add_files(parser, standard_input=False)
+    parser.add_argument(
+        "--quick", action="store_true", help="of URLs: compare sizes and tags, read no bodies"
+    )
     arguments.add_dictionary(parser)
     arguments.add_json(parser)
     arguments.add_threads(parser)
     arguments.add_quiet(parser)
+    add_store(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Verify the files of the command line; gives the exit code."""
     console = Console(options)
-    inputs = find_inputs(options, console, wanted=lambda name: container_of_name(name) is not None)
+    inputs = find_inputs(
+        options, console, wanted=lambda name: container_of_name(name) is not None, is_url=is_url
+    )
     report_nothing_packed(options, console, inputs)
     try:
         dictionary = read_dictionary(options)
@@ -62,6 +73,9 @@ def run(options: argparse.Namespace) -> int:
     facts: list[dict[str, object]] = []
     with console.progress(total_size(inputs)) as bar:
         for item in inputs:
+            if is_url(item.path):
+                facts.append(verify_url(options, console, item.path, bar))
+                continue
             try:
                 report = verify_file(
                     item.path, threads=options.threads, dictionary=dictionary, progress=bar

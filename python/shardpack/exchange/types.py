@@ -159,7 +159,7 @@ class ShardSizePolicy:
 
 @dataclass(frozen=True)
 class ManifestWriterConfig:
-    """The options of ``open_manifest_writer`` as one value: ``open_manifest_writer(key, **vars(c))``.
+    """The options of a manifest writer as one value: ``open_manifest_writer(key, **vars(c))``.
 
     Attributes:
         mode: ``"append_parts"`` or ``"overwrite"``.

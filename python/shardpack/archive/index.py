@@ -1,0 +1,437 @@
+r"""The index of a shard archive: where its chunks and its members lie.
+
+Stored beside the archive under ``<archive key>.shardindex``. What it is made of:
+
+* The file MUST be zstd frames that decode to a text, followed by the windows of checkpoints, if
+  any. Writers emit one frame with its content size and a checksum.
+* The text MUST be lines of JSON in UTF-8, each ended by one ``\n``, without spaces between tokens,
+  as ``orjson`` writes them. There MUST be no other bytes: no blank lines, no holes.
+* Line 1, at most 64 KiB, MUST be an object with ``format`` (``"shardpack-index/1"``),
+  ``compression`` (``null``, ``"gzip"``, ``"zstd"``, ``"s4"``, ``"bzip2"``, ``"xz"``),
+  ``stored_size`` and ``original_size`` (bytes of the archive and of its tar stream), ``chunks`` and
+  ``members`` (their numbers), ``etag``, ``blake3`` (of the stored archive, hexadecimal) and
+  ``internal_manifest_path``, the last three ``null`` where unknown. It MAY have more fields;
+  readers MUST ignore those that they do not know.
+* Line 2 MUST be an object with ``stored`` and ``original``, the length of each chunk, and
+  ``crc32c``, the CRC32C of each decoded chunk as a number, or ``null`` for all. Lengths MUST be
+  positive and add up to ``stored_size`` and ``original_size``. There MAY be no chunks: where
+  ``compression`` is ``null`` an offset of the tar stream then is an offset of the archive, else
+  members can only be read by going through the archive.
+* Line 2 MAY have ``bits`` and ``windows`` where ``compression`` is ``"gzip"``: the chunks then
+  begin at checkpoints, with so many bits of the first byte (0 to 7) belonging to the chunk before,
+  and the decoder must have seen so many bytes (0 to 32768). Those bytes MUST follow the text.
+* Each further line MUST be an array: the path of a member, the offset of its data in the tar
+  stream, its size, and its CRC32C (8 hexadecimal digits) and BLAKE3 (64) or ``null``. The data MUST
+  lie inside of ``original_size``. Lines MUST be in the order of the archive, and paths differ. A
+  path that is no UTF-8 has ``\udc80`` to ``\udcff`` for its odd bytes, all of its non-ASCII
+  characters being escaped then.
+* Paths MAY be anything that the archive has; readers MUST look members up by them and nothing else.
+
+A member is found in the text by the bytes that its line begins with, so that one read of one
+member does not parse the lines of all others.
+"""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import orjson
+
+from shardpack.archive.index_head import BLAKE3_DIGITS, FORMAT, IndexHead, table_fields, unhex
+from shardpack.codec import CpuZstd
+from shardpack.errors import ShardpackError, ShardReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from typing_extensions import Buffer
+
+    from shardpack.archive.chunks import ChunkTable
+    from shardpack.archive.compression import ReadableCompression
+
+__all__ = ["INDEX_SUFFIX", "MAX_INDEX_SIZE", "ArchiveIndex", "Member", "index_key"]
+
+INDEX_SUFFIX = ".shardindex"
+"""What the key of an index has behind the key of its archive."""
+
+MAX_INDEX_SIZE = 256 << 20
+"""Most decoded bytes of an index that is read, unless the caller says otherwise."""
+
+# Most of an index is digests, of which higher levels make nothing smaller and decoding slower.
+_LEVEL = 1
+
+_CRC32C_DIGITS = 8
+_MEMBER_FIELDS = 5
+
+# From so many searches of the whole text on, one pass that makes a dict of it is cheaper.
+_SEARCHES = 8
+
+
+class Member(NamedTuple):
+    """One file of an archive.
+
+    Attributes:
+        path: Its path, as the archive has it.
+        offset: Where its bytes begin in the tar stream.
+        size: How many they are.
+        crc32c: Their CRC32C, ``None`` where it is not known.
+        blake3: Their BLAKE3 hash, ``None`` where it is not known.
+    """
+
+    path: str
+    offset: int
+    size: int
+    crc32c: int | None = None
+    blake3: bytes | None = None
+
+
+def index_key(archive_key: str) -> str:
+    """Give the key of the index of an archive."""
+    return archive_key + INDEX_SUFFIX
+
+
+class ArchiveIndex:
+    """Where the chunks and members of one archive lie. It pickles.
+
+    Args:
+        compression: What the archive is compressed with.
+        stored_size: Length of the stored archive in bytes.
+        original_size: Length of its tar stream in bytes.
+        chunks: Its chunks; none for a plain tar that was indexed as it lay.
+        members: Its files, in the order of the archive. Of several with one path the last counts,
+            as for ``tar``.
+        etag: The store's tag of the archive that the index was made for, without quotes.
+        blake3: BLAKE3 hash of the stored archive.
+        internal_manifest_path: Path of the member that describes the others.
+
+    Attributes:
+        compression: As above, like the others.
+    """
+
+    __slots__ = (
+        "_lines",
+        "_members",
+        "_searches",
+        "_text",
+        "blake3",
+        "chunks",
+        "compression",
+        "etag",
+        "internal_manifest_path",
+        "key",
+        "member_count",
+        "original_size",
+        "stored_size",
+    )
+
+    def __init__(
+        self,
+        *,
+        compression: ReadableCompression | None,
+        stored_size: int,
+        original_size: int,
+        chunks: ChunkTable,
+        members: Iterable[Member],
+        etag: str | None = None,
+        blake3: bytes | None = None,
+        internal_manifest_path: str | None = None,
+    ) -> None:
+        by_path: dict[str, Member] = {}
+        for member in members:
+            # Out and in again, so that the last one also stands where it lies.
+            by_path.pop(member.path, None)
+            by_path[member.path] = member
+        self.compression = compression
+        self.stored_size = stored_size
+        self.original_size = original_size
+        self.chunks = chunks
+        self.etag = etag
+        self.blake3 = blake3
+        self.internal_manifest_path = internal_manifest_path
+        self.member_count = len(by_path)
+        self.key: str | None = None
+        self._members: dict[str, Member] | None = by_path
+        # The text without its windows, and where the lines of the members begin in it.
+        self._text: bytes | None = None
+        self._lines = (0, 0)
+        self._searches = 0
+
+    @property
+    def seekable(self) -> bool:
+        """Whether members can be read without going through the archive from its front."""
+        return self.compression is None or len(self.chunks) > 0
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """All members by their paths, in the order of the archive.
+
+        Raises:
+            ShardReadError: A line of the index is damaged.
+        """
+        if self._members is None:
+            self._members = self._parse_members()
+        return MappingProxyType(self._members)
+
+    def member(self, path: str) -> Member | None:
+        """Find one member.
+
+        Args:
+            path: Its path, as the archive has it.
+
+        Returns:
+            The member, ``None`` if there is none.
+
+        Raises:
+            ShardReadError: Its line in the index is damaged.
+        """
+        if self._members is None:
+            self._searches += 1
+            if self._searches <= _SEARCHES:
+                return self._search(path)
+            self._members = self._parse_members()
+        return self._members.get(path)
+
+    def __len__(self) -> int:
+        return self.member_count
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self.member(path) is not None
+
+    def __repr__(self) -> str:
+        return (
+            f"<ArchiveIndex of {self.member_count} members in {len(self.chunks)} chunks,"
+            f" compression {self.compression}>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArchiveIndex) and self._decoded() == other._decoded()
+
+    def __hash__(self) -> int:
+        return hash((self.stored_size, self.original_size, self.member_count, self.blake3))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._decoded(), self.key)
+
+    def chunks_for(self, start: int, end: int) -> range:
+        """Tell which chunks hold a range of the tar stream; see ``ChunkTable.covering``."""
+        return self.chunks.covering(start, end)
+
+    def stored_range(self, start: int, end: int) -> tuple[int, int]:
+        """Tell which bytes of the stored archive a range of the tar stream needs.
+
+        Args:
+            start: First byte in the tar stream.
+            end: First byte after the range.
+
+        Returns:
+            First byte in the archive, and first byte after them: whole chunks, or just the range
+            where nothing is compressed.
+        """
+        if self.compression is None:
+            return start, end
+        rows = self.chunks.covering(start, end)
+        return self.chunks.stored_range(rows) if rows else (0, 0)
+
+    def bind(self, stored_size: int, etag: str | None) -> Self:
+        """Say which version of the archive in a store this index belongs to.
+
+        Args:
+            stored_size: Length of the archive there, in bytes.
+            etag: The store's tag of it; quotes around it are removed.
+
+        Returns:
+            This index.
+
+        Raises:
+            ValueError: The archive has another length than the one indexed.
+        """
+        if stored_size != self.stored_size:
+            raise ValueError(
+                f"the archive has {stored_size} bytes, the index is of one with {self.stored_size}"
+            )
+        self.etag = None if etag is None else etag.removeprefix("W/").strip('"')
+        return self
+
+    # --- bytes ------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """Give the bytes to store: always the same for the same index."""
+        codec = CpuZstd(_LEVEL, content_size=True, checksum=True)
+        return codec.compress(self._decoded())[0]
+
+    @classmethod
+    def from_bytes(
+        cls, data: Buffer, *, max_size: int = MAX_INDEX_SIZE, key: str | None = None
+    ) -> Self:
+        """Read stored bytes.
+
+        Args:
+            data: What ``to_bytes`` gave.
+            max_size: Most bytes that they may decode to.
+            key: Key of the index, for errors.
+
+        Returns:
+            The index.
+
+        Raises:
+            ShardReadError: The bytes are no index, are damaged, or decode to more than
+                ``max_size`` bytes.
+        """
+        try:
+            decoded = CpuZstd().decompress_all(data, max_original_size=max_size)
+        except ShardpackError as error:
+            raise ShardReadError(f"damaged archive index: {error}", key=key) from error
+        return cls._from_decoded(decoded, key)
+
+    @classmethod
+    def _from_decoded(cls, decoded: bytes, key: str | None) -> Self:
+        parsed = IndexHead(decoded, key)
+        made = cls(
+            compression=parsed.compression,
+            stored_size=parsed.size("stored_size"),
+            original_size=parsed.size("original_size"),
+            chunks=parsed.chunks(),
+            members=(),
+            etag=parsed.text("etag"),
+            blake3=parsed.digest(),
+            internal_manifest_path=parsed.text("internal_manifest_path"),
+        )
+        made._take_text(decoded, parsed.member_lines(), parsed.size("members"), key)
+        return made
+
+    def _take_text(
+        self, text: bytes, lines: tuple[int, int], member_count: int, key: str | None
+    ) -> None:
+        self.member_count = member_count
+        self.key = key
+        self._members = None
+        self._text = text
+        self._lines = lines
+
+    def _decoded(self) -> bytes:
+        windows = self.chunks.windows
+        lines = [orjson.dumps(self._header()), orjson.dumps(table_fields(self.chunks))]
+        if self._text is not None:
+            start, end = self._lines
+            rest = self._text[start:end]
+        else:
+            members = self.members.values()
+            rest = b"".join([_line(member) for member in members])
+        return b"".join([b"\n".join(lines), b"\n", rest, *(windows or ())])
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "compression": self.compression,
+            "stored_size": self.stored_size,
+            "original_size": self.original_size,
+            "chunks": len(self.chunks),
+            "members": self.member_count,
+            "etag": self.etag,
+            "blake3": None if self.blake3 is None else self.blake3.hex(),
+            "internal_manifest_path": self.internal_manifest_path,
+        }
+
+    # --- members ----------------------------------------------------------------------------
+
+    def _search(self, path: str) -> Member | None:
+        """Find a member in the text by the bytes that its line begins with.
+
+        No JSON string holds a line end, so that they are found at the start of a line only.
+        """
+        assert self._text is not None  # noqa: S101 - made from a text, or with its members
+        start, end = self._lines
+        wanted = b"\n[" + _json_text(path) + b","
+        found = -1
+        # The last of several counts; from the front because only that search is always linear.
+        at = self._text.find(wanted, start - 1, end)
+        while at >= 0:
+            found = at
+            at = self._text.find(wanted, at + len(wanted), end)
+        if found < 0:
+            return None
+        line = self._text[found + 1 : self._text.index(b"\n", found + 1, end)]
+        return self._member_of(self._loads(line))
+
+    def _parse_members(self) -> dict[str, Member]:
+        members: dict[str, Member] = {}
+        count = 0
+        for fields in self._parsed_lines():
+            member = self._member_of(fields)
+            members.pop(member.path, None)
+            members[member.path] = member
+            count += 1
+        if count != self.member_count:
+            raise self._bad(f"{count} members instead of {self.member_count}")
+        return members
+
+    def _parsed_lines(self) -> Iterator[Any]:
+        assert self._text is not None  # noqa: S101 - made from a text, or with its members
+        start, end = self._lines
+        while start < end:
+            # Some lines at a time as one array: fewer calls, and memory stays bounded.
+            stop = self._text.find(b"\n", min(start + (1 << 20), end - 1), end) + 1
+            joined = self._text[start : stop - 1].replace(b"\n", b",")
+            yield from self._loads(b"[" + joined + b"]")
+            start = stop
+
+    def _loads(self, text: bytes) -> Any:  # noqa: ANN401 - whatever the index holds
+        try:
+            try:
+                return orjson.loads(text)
+            except ValueError:
+                # Paths that are no UTF-8 have lone surrogates, which orjson does not take.
+                return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._bad(f"a line is no json: {error}") from error
+
+    def _member_of(self, fields: Any) -> Member:  # noqa: ANN401 - whatever the index holds
+        if type(fields) is not list or len(fields) != _MEMBER_FIELDS:
+            raise self._bad("a line is no member")
+        path, offset, size, crc, digest = fields
+        if type(path) is not str or type(offset) is not int or type(size) is not int:
+            raise self._bad("a member has no path, offset and size")
+        if offset < 0 or size < 0 or offset + size > self.original_size:
+            raise self._bad(
+                f"member {path!r} lies at {offset} with {size} bytes, outside of"
+                f" {self.original_size}"
+            )
+        try:
+            return Member(
+                path,
+                offset,
+                size,
+                None if crc is None else int.from_bytes(unhex(crc, _CRC32C_DIGITS), "big"),
+                None if digest is None else unhex(digest, BLAKE3_DIGITS),
+            )
+        except (TypeError, ValueError) as error:
+            raise self._bad(f"member {path!r} has a bad digest") from error
+
+    def _bad(self, message: str) -> ShardReadError:
+        return ShardReadError(f"damaged archive index: {message}", key=self.key)
+
+
+def _rebuild(decoded: bytes, key: str | None) -> ArchiveIndex:
+    return ArchiveIndex._from_decoded(decoded, key)  # noqa: SLF001 - the other half of pickling
+
+
+def _json_text(text: str) -> bytes:
+    try:
+        return orjson.dumps(text)
+    except orjson.JSONEncodeError:
+        return json.dumps(text).encode()
+
+
+def _line(member: Member) -> bytes:
+    crc = None if member.crc32c is None else f"{member.crc32c:08x}"
+    digest = None if member.blake3 is None else member.blake3.hex()
+    try:
+        return orjson.dumps(
+            (member.path, member.offset, member.size, crc, digest),
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+    except orjson.JSONEncodeError:
+        fields = (member.path, member.offset, member.size, crc, digest)
+        return json.dumps(fields, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,128 @@
+"""``shardpack pack``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from shardpack.cli import arguments
+from shardpack.cli.console import Console
+from shardpack.cli.sizes import format_size, size
+from shardpack.cli.store_options import URL_HELP, add_store, open_at
+
+if TYPE_CHECKING:
+    from shardpack.exchange.pack import PackReport
+
+__all__ = ["add_parser"]
+
+_EXAMPLES = f"""\
+  shardpack pack photos s3://bucket/photos            shards, and photos/manifest.jsonl
+  shardpack pack photos file:///data/photos -z zstd   the same in a local folder
+  shardpack pack logs s3://bucket/logs --max-bytes 1G --include '*.jsonl'
+  shardpack cat s3://bucket/photos/shards/shard-0f3a.tar.gz#2024/cat.jpg > cat.jpg
+
+Files go into tar archives of bounded size that are cut into chunks, with an index beside each:
+one file costs one small request later, and tar, gunzip and zstd still read the whole. Killed or
+cut off, the same command goes on: finished shards are not sent again. Packing more into the same
+URL adds to its manifest.
+
+{URL_HELP}"""
+
+_COMPRESSIONS = ("none", "gzip", "zstd", "s4", "bzip2", "xz")
+
+
+def add_parser(verbs: arguments.Verbs) -> None:
+    """Describe the verb."""
+    parser = arguments.new_parser(
+        verbs, "pack", "Pack a folder into shard archives with a manifest.", _EXAMPLES
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="what to pack, with all below it")
+    parser.add_argument("url", metavar="URL", help="where shards and manifest go")
+    parser.add_argument(
+        "-z",
+        "--compression",
+        choices=_COMPRESSIONS,
+        default="gzip",
+        help="of the archives (default: gzip, which everybody reads)",
+    )
+    parser.add_argument("-l", "--level", type=int, metavar="N", help="compression level")
+    parser.add_argument(
+        "--max-entries", type=_count, default=10_000, metavar="N", help="most files of a shard"
+    )
+    parser.add_argument(
+        "--max-bytes",
+        type=size,
+        default=256 << 20,
+        metavar="SIZE",
+        help="most bytes of files in a shard (default: 256M)",
+    )
+    parser.add_argument(
+        "--manifest", metavar="KEY", help="key of the manifest (default: manifest.jsonl below URL)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the manifest instead of adding to it"
+    )
+    parser.add_argument(
+        "--include", action="append", metavar="GLOB", help="only files that match; repeatable"
+    )
+    parser.add_argument(
+        "--exclude", action="append", metavar="GLOB", help="no files that match; repeatable"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="send shards again that are there already"
+    )
+    arguments.add_threads(parser)
+    arguments.add_json(parser)
+    arguments.add_quiet(parser)
+    add_store(parser)
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of files")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Pack the folder; gives the exit code."""
+    console = Console(options)
+
+    def work(_number: int) -> None:
+        from shardpack.exchange.pack import pack
+
+        store, prefix = open_at(options, options.url, folder=True)
+        with console.progress(None) as bar:
+            report = pack(
+                store.space,
+                options.folder,
+                prefix,
+                manifest_key=options.manifest,
+                max_entries=options.max_entries,
+                max_bytes=options.max_bytes,
+                compression=None if options.compression == "none" else options.compression,
+                level=options.level,
+                mode="overwrite" if options.overwrite else "append_parts",
+                include=options.include,
+                exclude=options.exclude,
+                resume=not options.restart,
+                threads=options.threads,
+                progress=bar,
+            )
+        if options.json:
+            print(json.dumps(asdict(report), indent=2, default=str))
+        else:
+            console.note(options.url, _sentence(report))
+
+    return console.each([options.folder], work)
+
+
+def _sentence(report: PackReport) -> str:
+    shards = f"{report.shards} shard{'' if report.shards == 1 else 's'}"
+    there = f" ({report.skipped} there already)" if report.skipped else ""
+    return (
+        f"{report.items} files, {format_size(report.bytes_in)} in {shards}{there}, "
+        f"{format_size(report.bytes_out)} sent; {report.manifest_key}"
+    )

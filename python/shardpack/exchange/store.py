@@ -1,0 +1,200 @@
+"""The exchange store: objects, manifests and shard archives on S3, in files or in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from shardpack.exchange.keys import Space, normalize_key
+from shardpack.exchange.store_manifests import ManifestCalls
+from shardpack.exchange.store_objects import ObjectCalls
+from shardpack.exchange.store_upkeep import UpkeepCalls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from shardpack.exchange.manifest_append import AppendMode
+    from shardpack.exchange.settings import S3Settings
+
+__all__ = ["ExchangeStore", "S3ExchangeStore"]
+
+
+class ExchangeStore(ObjectCalls, ManifestCalls, UpkeepCalls):
+    """Objects, manifests and shard archives in one place, wherever it is.
+
+    A key is put below ``base_prefix`` unless it begins with it already; entries hold keys as the
+    caller gave them. A store pickles, survives a fork and may be used by many threads.
+
+    Args:
+        object_store: Where the bytes are.
+        base_prefix: The prefix under which all keys lie.
+        default_vars: Values for the placeholders of key templates.
+        infer_id: Makes an identifier of a key; by default its last part without extension.
+        append: How manifests are appended to. ``"conditional"``: by conditional writes, so that
+            many may append at once; ``"listed"``: by parts alone, which readers list, for
+            servers without conditional writes; ``"single-writer"``: nobody else writes, says the
+            caller.
+        concurrency: How many requests run at once; by default what suits the object store.
+
+    Raises:
+        ValueError: ``append`` or ``concurrency`` is none of the above.
+        UnsafePathError: The base prefix has ``..`` parts.
+
+    Example:
+        >>> from shardpack.exchange import ExchangeStore
+        >>> store = ExchangeStore.open("mem://example/runs")
+        >>> entry = store.put_object("7/metrics.json", b"{}")
+        >>> store.write_manifest("7/manifest.jsonl", [entry])
+        >>> [(body.read(), entry["id"]) for body, entry in store.iter_objects("7/manifest.jsonl")]
+        [(b'{}', 'metrics')]
+    """
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        base_prefix: str | None = None,
+        default_vars: Mapping[str, Any] | None = None,
+        infer_id: Callable[[str], str] | None = None,
+        append: AppendMode = "conditional",
+        concurrency: int | None = None,
+        **options: Any,  # noqa: ANN401 - whatever the kind of store takes
+    ) -> ExchangeStore:
+        """Open the store behind a URL.
+
+        Args:
+            url: ``s3://bucket/prefix``, ``file:///folder`` or ``mem://name/prefix``; the path is
+                the base prefix.
+            base_prefix: More of the prefix, behind that of the URL.
+            default_vars: Values for the placeholders of key templates.
+            infer_id: Makes an identifier of a key.
+            append: How manifests are appended to.
+            concurrency: How many requests run at once.
+            **options: For the client: ``client``, ``endpoint_url``, ``profile``, ``region``, ...
+        """
+        from shardpack.storage import open_store
+
+        if concurrency is not None and url.startswith("s3:"):
+            # So many connections are kept, too.
+            options["concurrency"] = concurrency
+        objects, prefix = open_store(url, **options)
+        return ExchangeStore(
+            objects,
+            base_prefix=normalize_key(f"{prefix}/{base_prefix or ''}"),
+            default_vars=default_vars,
+            infer_id=infer_id,
+            append=append,
+            concurrency=concurrency,
+        )
+
+    def __enter__(self) -> Self:
+        """Give the store."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; there is nothing to wait for, each call is complete when it returns."""
+        self.close()
+
+
+class S3ExchangeStore(ExchangeStore):
+    """An exchange store in an S3 bucket, made as that of ``s3exchange`` is.
+
+    The client that is handed in is the only door: its endpoint, credentials and settings hold.
+    Like it, a store may be used by many threads. It pickles without credentials: the client is
+    then made anew, from the environment, at the same endpoint and in the same region. A store made
+    from ``S3Settings`` takes these along, secrets included.
+
+    Args:
+        s3_client_or_settings: A boto3 client for S3, or ``S3Settings``.
+        bucket: The bucket; that of the settings when it is missing.
+        s3_client: The client under the name that older programs use.
+        base_prefix: The prefix under which all keys lie.
+        default_vars: Values for the placeholders of key templates.
+        infer_id: Makes an identifier of a key; by default its last part without extension.
+        append: How manifests are appended to, see ``ExchangeStore``.
+        concurrency: How many requests run at once.
+        fast_path: Send simple requests past botocore, signed with the client's credentials.
+        **options: For ``shardpack.storage.S3Store``.
+
+    Raises:
+        ValueError: There is no client and no settings, or no bucket.
+    """
+
+    def __init__(  # noqa: PLR0913 - the documented options
+        self,
+        s3_client_or_settings: Any = None,  # noqa: ANN401 - botocore makes its classes at run time
+        bucket: str | None = None,
+        *,
+        s3_client: Any = None,  # noqa: ANN401 - as above
+        base_prefix: str = "",
+        default_vars: Mapping[str, Any] | None = None,
+        infer_id: Callable[[str], str] | None = None,
+        append: AppendMode = "conditional",
+        concurrency: int | None = None,
+        fast_path: bool = True,
+        **options: Any,  # noqa: ANN401 - whatever the store takes
+    ) -> None:
+        from shardpack.storage.s3 import S3Store
+
+        given = _the_one(s3_client_or_settings, s3_client)
+        settings: S3Settings | None = None if _is_client(given) else given
+        client = given if settings is None else settings.create_client()
+        if bucket is None and settings is not None:
+            bucket = settings.bucket
+        if not bucket:
+            raise ValueError("no bucket is given, and the settings name none")
+        if concurrency is not None:
+            options["concurrency"] = concurrency
+        options["fast_path"] = fast_path
+        super().__init__(
+            S3Store(client, bucket, **options),
+            base_prefix=base_prefix,
+            default_vars=default_vars,
+            infer_id=infer_id,
+            append=append,
+            concurrency=concurrency,
+        )
+        self.bucket = bucket
+        self._settings = settings
+        self._options = options
+
+    @property
+    def s3_client(self) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
+        """The boto3 client."""
+        return self.objects.client  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self._settings is not None:
+            # They make the client anew, with the credentials that the default session lacks.
+            state["space"] = self.base_prefix
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._settings is not None:
+            from shardpack.storage.s3 import S3Store
+
+            client = self._settings.create_client()
+            self.space = Space(S3Store(client, self.bucket, **self._options), state["space"])
+
+
+def _the_one(positional: object, keyword: object) -> Any:  # noqa: ANN401 - one of the two
+    given = [one for one in (positional, keyword) if one is not None]
+    if len(given) != 1:
+        raise ValueError(f"one S3 client or S3Settings is needed, got {len(given)}")
+    if not _is_client(given[0]) and not callable(getattr(given[0], "create_client", None)):
+        raise ValueError(f"an S3 client or S3Settings is needed, got {type(given[0]).__name__}")
+    return given[0]
+
+
+def _is_client(candidate: object) -> bool:
+    """Tell a client for S3 by what it can do: botocore is not imported just to ask."""
+    service = getattr(getattr(candidate, "meta", None), "service_model", None)
+    return getattr(service, "service_name", None) == "s3" and hasattr(candidate, "put_object")

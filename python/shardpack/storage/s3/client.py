@@ -1,0 +1,308 @@
+"""boto3 clients: one for each process and configuration, none inherited over a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = [
+    "Argument",
+    "Client",
+    "ClientSettings",
+    "ClientSource",
+    "is_aws",
+    "make_client",
+    "transport_of",
+]
+
+# boto3 has no types: neither its clients nor what they take and give.
+Client: TypeAlias = Any
+Argument: TypeAlias = Any
+
+_LEAST_CONNECTIONS = 10
+_CONNECT_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 60.0
+
+
+def is_aws(endpoint_url: str) -> bool:
+    """Tell whether an endpoint is one of AWS.
+
+    Args:
+        endpoint_url: Its URL.
+    """
+    host = urlsplit(endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _is_usual(endpoint_url: str) -> bool:
+    """Tell whether a client without a given endpoint would come to the same place."""
+    host = urlsplit(endpoint_url).hostname or ""
+    return is_aws(endpoint_url) and host.startswith("s3.")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How to make a client; no secrets, so that it may be pickled and compared.
+
+    Attributes:
+        endpoint_url: Where the server is; AWS or what its configuration says when ``None``.
+        profile: Profile of the AWS configuration files that holds the credentials.
+        region: Region; the profile's when ``None``.
+        connections: Connections kept open, at least the number of threads that use the client.
+        addressing_style: ``"path"``, ``"virtual"`` or ``"auto"``; botocore's choice when ``None``.
+        unsigned: Send requests without a signature, for public buckets.
+        verify: Check TLS certificates: yes or no, or the path of a bundle of authorities.
+        connect_timeout_s: Seconds to wait for a connection.
+        read_timeout_s: Seconds to wait for bytes of an answer.
+    """
+
+    endpoint_url: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    connections: int = _LEAST_CONNECTIONS
+    addressing_style: str | None = None
+    unsigned: bool = False
+    verify: bool | str | None = None
+    connect_timeout_s: float = _CONNECT_TIMEOUT_S
+    read_timeout_s: float = _READ_TIMEOUT_S
+
+    @classmethod
+    def of(cls, client: Client) -> Self:
+        """Read the settings of a client that somebody else made.
+
+        Args:
+            client: An S3 client of boto3 or botocore.
+        """
+        from botocore import UNSIGNED
+
+        config = client.meta.config
+        return cls(
+            endpoint_url=None if _is_usual(client.meta.endpoint_url) else client.meta.endpoint_url,
+            region=client.meta.region_name,
+            connections=config.max_pool_connections,
+            addressing_style=(config.s3 or {}).get("addressing_style"),
+            unsigned=config.signature_version is UNSIGNED,
+            verify=transport_of(client).verify,
+            connect_timeout_s=config.connect_timeout,
+            read_timeout_s=config.read_timeout,
+        )
+
+    def make(self) -> Client:
+        """Make a client."""
+        client = self._make(careful=self.endpoint_url is not None)
+        if self.endpoint_url is None and not is_aws(client.meta.endpoint_url):
+            # The configuration or the environment names another server.
+            client = self._make(careful=True)
+        return client
+
+    def _make(self, *, careful: bool) -> Client:
+        import boto3
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        options: dict[str, Any] = {}
+        if careful:
+            # Some servers refuse checksums in trailers, and some answer a range with the checksum
+            # of the whole; what must be right has a digest of its own.
+            options["request_checksum_calculation"] = "when_required"
+            options["response_checksum_validation"] = "when_required"
+        if self.addressing_style is not None:
+            options["s3"] = {"addressing_style": self.addressing_style}
+        if self.unsigned:
+            options["signature_version"] = UNSIGNED
+        config = Config(
+            max_pool_connections=max(self.connections, _LEAST_CONNECTIONS),
+            tcp_keepalive=True,
+            connect_timeout=self.connect_timeout_s,
+            read_timeout=self.read_timeout_s,
+            # The store repeats requests itself: it knows which may be repeated.
+            retries={"mode": "standard", "total_max_attempts": 1},
+            **options,
+        )
+        session = boto3.session.Session(profile_name=self.profile)
+        return session.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name=self.region or session.region_name or "us-east-1",
+            verify=self.verify,
+            config=config,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What botocore does not tell about a client's connections through its public interface.
+
+    Attributes:
+        verify: As in ``ClientSettings``.
+        plain: There is neither a proxy nor a client certificate.
+    """
+
+    verify: bool | str | None
+    plain: bool
+
+
+def transport_of(client: Client) -> Transport:
+    """Look how a client connects; where that cannot be seen, ``plain`` is false.
+
+    Args:
+        client: An S3 client.
+    """
+    session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    verify = getattr(session, "_verify", None)
+    if not isinstance(verify, bool | str):
+        return Transport(verify=None, plain=False)
+    proxies = getattr(getattr(session, "_proxy_config", None), "_proxies", None)
+    certificate = getattr(session, "_cert_file", "unknown")
+    return Transport(verify=verify, plain=proxies == {} and certificate is None)
+
+
+class _Cache:
+    """The clients of this process, by settings."""
+
+    def __init__(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.clients: dict[ClientSettings, Client] = {}
+
+    def settings_of(self, client: Client) -> ClientSettings | None:
+        """Give the settings that a client was made from, if it was made here."""
+        for settings, known in list(self.clients.items()):
+            if known is client:
+                return settings
+        return None
+
+    def get(self, settings: ClientSettings) -> Client:
+        if self.pid != os.getpid():
+            # A fork that did not come through Python.
+            self.drop()
+        with self.lock:
+            client = self.clients.get(settings)
+            if client is None:
+                client = self.clients[settings] = settings.make()
+            return client
+
+
+_CACHE = _Cache()
+os.register_at_fork(after_in_child=_CACHE.drop)
+
+
+def make_client(
+    endpoint_url: str | None = None,
+    profile: str | None = None,
+    region: str | None = None,
+    concurrency: int = 16,
+) -> Client:
+    """Give a client made for ``S3Store``; the same one for the same arguments in one process.
+
+    Args:
+        endpoint_url: Where the server is; AWS, or what its configuration says, when ``None``.
+        profile: Profile of the AWS configuration files.
+        region: Region; the profile's when ``None``.
+        concurrency: Threads that will use it.
+
+    Returns:
+        A boto3 client. A store that is given it makes the same again in another process.
+    """
+    return _CACHE.get(
+        ClientSettings(
+            endpoint_url=endpoint_url,
+            profile=profile,
+            region=region,
+            connections=max(concurrency, _LEAST_CONNECTIONS),
+        )
+    )
+
+
+class ClientSource:
+    """The client of a store, in whatever process the store finds itself.
+
+    Args:
+        client: A client, which is used as it is in this process, or settings to make one from.
+            After a fork it is made again, with the same configuration and credentials.
+
+    Pickling keeps the settings and no credentials: the other process takes them from the profile,
+    its environment or wherever boto3's default session finds them.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._given: Client = None
+        self._pid = os.getpid()
+        self._settings: ClientSettings | None = None
+        if isinstance(client, ClientSettings):
+            self._settings = client
+        else:
+            self._settings = _CACHE.settings_of(client)
+            if self._settings is None:
+                self._given = client
+
+    def __getstate__(self) -> ClientSettings:
+        return self.settings
+
+    def __setstate__(self, settings: ClientSettings) -> None:
+        self.__init__(settings)  # type: ignore[misc]
+
+    @property
+    def settings(self) -> ClientSettings:
+        """The settings: given, or read from the client."""
+        if self._settings is None:
+            return ClientSettings.of(self._given)
+        return self._settings
+
+    def client(self) -> Client:
+        """Give the client of this process."""
+        if self._given is None:
+            assert self._settings is not None  # noqa: S101 - one of the two is there
+            return _CACHE.get(self._settings)
+        if self._pid != os.getpid():
+            # Its sockets are the parent's too: two processes on one socket read each other's
+            # answers.
+            self._given = _rebuilt(self._given)
+            self._pid = os.getpid()
+        return self._given
+
+
+def _rebuilt(client: Client) -> Client:
+    """Make a client with the configuration and credentials of another, and no socket of it."""
+    import botocore.session
+
+    session = botocore.session.Session()
+    credentials = credentials_of(client)
+    if hasattr(credentials, "_refresh_lock"):
+        # Another thread of the parent may have held it during the fork.
+        credentials._refresh_lock = threading.Lock()  # noqa: SLF001
+    if credentials is not None:
+        session.register_component("credential_provider", _Fixed(credentials))
+    return session.create_client(
+        "s3",
+        region_name=client.meta.region_name,
+        endpoint_url=client.meta.endpoint_url,
+        verify=transport_of(client).verify,
+        config=client.meta.config,
+    )
+
+
+def credentials_of(client: Client) -> Argument:
+    """Give the credentials object of a client, which renews itself; ``None`` without one."""
+    get = getattr(client, "_get_credentials", None)
+    return None if get is None else get()
+
+
+class _Fixed:
+    """A credential provider of botocore that knows one answer."""
+
+    def __init__(self, credentials: Argument) -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> Argument:
+        """Give the credentials."""
+        return self._credentials

@@ -1,0 +1,277 @@
+"""Garbage is what nothing refers to: never what somebody else made, needs, or is about to use."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from servers import moto_server, rclone_server
+from shardpack.errors import InvalidManifestError, ManifestNotFoundError, StorageError
+from shardpack.exchange.gc import collect, find_garbage, is_root_key
+from shardpack.exchange.keys import Space
+from shardpack.exchange.manifest_append import append
+from shardpack.exchange.manifest_reading import iter_entries
+from shardpack.exchange.manifest_rewrite import overwrite
+from shardpack.exchange.pack import pack
+from shardpack.exchange.shard_writing import put_archive
+from shardpack.exchange.verify import verify
+from shardpack.storage.file import FileStore
+from shardpack.storage.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from servers import S3Server
+
+__all__ = ["moto_server", "rclone_server"]
+
+
+@pytest.fixture
+def space(request: pytest.FixtureRequest) -> Iterator[Space]:
+    objects = MemoryStore(request.node.name.replace("/", "."))
+    yield Space(objects)
+    for info in list(objects.list()):
+        objects.delete(info.key)
+
+
+def items(count: int = 6, word: str = "x") -> list[Any]:
+    return [{"member_path": f"{n}", "source": f"{word} {n}".encode()} for n in range(count)]
+
+
+def keys(space: Space) -> set[str]:
+    return {info.key for info in space.objects.list()}
+
+
+def garbage(space: Space, prefix: str = "", **options: Any) -> dict[str, str]:
+    found = find_garbage(space, prefix, **{"older_than_s": 0, **options})
+    return {item.key: item.kind for item in found}
+
+
+def killed_before_the_manifest(space: Space, prefix: str, **options: Any) -> set[str]:
+    """A pack that never wrote its manifest; gives what it left."""
+    before = keys(space)
+    source = [*items(word=prefix), {"member_path": "large", "source": bytes(100)}]
+    pack(space, source if options else items(word=prefix), prefix, max_entries=2, **options)
+    for key in keys(space) - before:
+        if key.endswith(".jsonl"):
+            space.objects.delete(key)
+    return keys(space) - before
+
+
+def test_what_manifests_refer_to_is_no_garbage(space: Space) -> None:
+    for n in range(3):
+        pack(space, items(word=str(n)), "a/b", max_entries=2, loose_above=2)
+        pack(space, items(word=str(n)), "a/c", max_entries=2, mode="overwrite")
+    for n in range(200):
+        append(space, "a/b/manifest.jsonl", [{"kind": "file", "key": f"k{n}"}])
+    assert any("/level1-" in key for key in keys(space))
+    for prefix in ("", "a", "a/b", "a/b/", "a/b/shards", "a/b/manifests"):
+        found = garbage(space, prefix)
+        # Runs that were replaced by `overwrite`; and what folding has left behind is no garbage.
+        assert {key for key in found if not key.startswith("a/c/")} == set()
+
+
+def test_what_a_killed_run_leaves_is_garbage(space: Space) -> None:
+    pack(space, items(word="good"), "good", max_entries=2)
+    kept = keys(space)
+    left = killed_before_the_manifest(space, "bad", loose_above=50)
+    found = find_garbage(space, "", older_than_s=0)
+    assert {item.key for item in found} == left
+    assert {item.kind for item in found} == {"object", "shard", "index"}
+    assert collect(space, found) == {}
+    assert keys(space) == kept | left
+    assert collect(space, found, dry_run=False) == {}
+    assert keys(space) == kept
+
+
+def test_parts_that_no_root_names_are_garbage(space: Space) -> None:
+    append(space, "m.jsonl", [{"kind": "file", "key": "a"}])
+    append(space, "m.jsonl", [{"kind": "file", "key": "b"}], mode="single-writer")
+    overwrite(space, "m.jsonl", [{"kind": "file", "key": "c"}])
+    found = garbage(space)
+    assert set(found.values()) == {"part"}
+    assert len(found) == 2
+    collect(space, find_garbage(space, "", older_than_s=0), dry_run=False)
+    assert keys(space) == {"m.jsonl"}
+
+
+def test_listed_parts_are_kept_and_those_of_an_older_listing_are_not(space: Space) -> None:
+    for word in ("a", "b"):
+        append(space, "m.jsonl", [{"kind": "file", "key": word}], mode="listed")
+    assert garbage(space) == {}
+    overwrite(space, "m.jsonl", [{"kind": "file", "key": "c"}], mode="listed")
+    append(space, "m.jsonl", [{"kind": "file", "key": "d"}], mode="listed")
+    assert len(garbage(space)) == 2
+    collect(space, find_garbage(space, "", older_than_s=0), dry_run=False)
+    assert [entry.get("key") for entry in iter_entries(space, "m.jsonl")] == ["c", "d"]
+
+
+def test_names_that_others_give_are_never_garbage(space: Space) -> None:
+    foreign = [
+        "shards/shard-000001.tar",
+        "train/shard-000001.tar.gz",
+        "shard-abc.tar",
+        "objects/0123456789abcdef/x",
+        "data/file.bin",
+        "data/my.tar.gz",
+        "manifests/notes.txt",
+        "manifests/part-1.jsonl.bak",
+        "x.s4index",
+    ]
+    for key in foreign:
+        space.objects.put(key, b"precious")
+    put_archive(space, "mine/named.tar.gz", items())
+    assert garbage(space) == {}
+
+
+def test_an_index_whose_archive_is_gone_is_garbage(space: Space) -> None:
+    for key in ("named.tar.gz", "no-suffix", "kept.tar.zst"):
+        put_archive(space, key, items())
+    for key in ("named.tar.gz", "no-suffix"):
+        space.objects.delete(key)
+    assert garbage(space) == {
+        "named.tar.gz.shardindex": "index",
+        "no-suffix.shardindex": "index",
+    }
+
+
+def test_what_is_young_stays(space: Space) -> None:
+    killed_before_the_manifest(space, "bad")
+    assert garbage(space, older_than_s=60) == {}
+    assert garbage(space, older_than_s=0) != {}
+
+
+@pytest.mark.parametrize("damage", ["no json", "missing part", "refused"])
+def test_a_manifest_that_cannot_be_read_stops_everything(space: Space, damage: str) -> None:
+    killed_before_the_manifest(space, "bad")
+    pack(space, items(), "good")
+    found = find_garbage(space, "", older_than_s=0)
+    assert found
+    if damage == "no json":
+        space.objects.put("other.jsonl", b'{"kind":"file","key":"a"}\n{oops\n')
+    elif damage == "missing part":
+        space.objects.put("other.jsonl", b'{"kind":"manifest_ref","key":"gone.jsonl"}\n')
+    else:
+
+        class Refusing(MemoryStore):
+            def get(self, key: str, **options: Any) -> Any:
+                if key == "good/manifest.jsonl":
+                    raise StorageError("not now", key=key)
+                return super().get(key, **options)
+
+        assert isinstance(space.objects, MemoryStore)
+        space = Space(Refusing(space.objects.name))
+    before = keys(space)
+    expected = (InvalidManifestError, ManifestNotFoundError, StorageError)
+    with pytest.raises(expected):
+        find_garbage(space, "", older_than_s=0)
+    with pytest.raises(expected):
+        collect(space, found, dry_run=False)
+    assert keys(space) == before
+
+
+def test_what_is_referred_to_meanwhile_is_not_removed(space: Space) -> None:
+    killed_before_the_manifest(space, "run")
+    found = find_garbage(space, "run", older_than_s=0)
+    # The same run over again finds its shards and names them.
+    assert pack(space, items(word="run"), "run", max_entries=2).skipped == 3
+    assert collect(space, found, dry_run=False) == {}
+    assert verify(space, "run/manifest.jsonl").findings == ()
+
+
+def test_what_was_written_anew_meanwhile_is_not_removed(space: Space) -> None:
+    killed_before_the_manifest(space, "run")
+    found = find_garbage(space, "run", older_than_s=0)
+    pack(space, items(word="run"), "run", max_entries=2, resume=False)
+    space.objects.delete("run/manifest.jsonl")
+    collect(space, found, dry_run=False)
+    assert any(key.endswith(".tar.gz") for key in keys(space))
+
+
+def test_a_folder_of_shards_is_judged_by_the_manifest_above_it(space: Space) -> None:
+    pack(space, items(), "data/set", max_entries=2)
+    assert garbage(space, "data/set/shards") == {}
+    space.objects.delete("data/set/manifest.jsonl")
+    assert len(garbage(space, "data/set/shards")) == 6
+
+
+def test_a_prefix_is_a_folder_and_the_base_prefix_is_never_left() -> None:
+    store = MemoryStore("gc-based")
+    inner, outer = Space(store, "base"), Space(store)
+    left = killed_before_the_manifest(inner, "run")
+    killed_before_the_manifest(outer, "running")
+    killed_before_the_manifest(outer, "other")
+    assert {f"base/{key}" for key in garbage(inner)} == left
+    assert garbage(inner, "ru") == {}
+    found = find_garbage(inner, "run", older_than_s=0)
+    collect(inner, found, dry_run=False)
+    assert keys(outer) & left == set()
+    assert len(garbage(outer, "running")) == len(left)
+
+
+def test_members_that_entries_name_one_by_one_keep_their_archive(space: Space) -> None:
+    pack(space, items(), "p")
+    (entry,) = list(iter_entries(space, "p/manifest.jsonl"))
+    key = f"{entry['archive_key']}#3"  # type: ignore[typeddict-item]
+    overwrite(space, "p/manifest.jsonl", [{"kind": "file", "key": key}])
+    assert set(garbage(space).values()) == {"part"}
+
+
+def test_roots_are_told_from_parts() -> None:
+    assert is_root_key("a/manifest.jsonl")
+    assert is_root_key("manifests/mine.jsonl")
+    assert not is_root_key("a/manifests/part-20260101-000000-0123abcd.jsonl")
+    assert not is_root_key("manifests/level12-20260101-000000-0123abcd.jsonl")
+    assert not is_root_key("m/manifests/x.jsonl.parts/part-20260101-000000-000000-0123abcd.jsonl")
+    assert not is_root_key("a/objects/loose-0123456789abcdef/data.jsonl")
+    assert not is_root_key("a/manifest.json")
+
+
+def test_unfinished_uploads_are_garbage_when_they_are_old(rclone_server: S3Server) -> None:
+    from shardpack.storage.s3 import S3Store
+
+    with closing(rclone_server.client()) as client:
+        space = Space(S3Store(client, rclone_server.fresh_bucket(client)))
+        assert garbage(space) == {}
+        client.create_multipart_upload(Bucket=space.objects.bucket, Key="p/large")  # type: ignore[attr-defined]
+        assert garbage(space, older_than_s=60) == {}
+        assert garbage(space, "other") == {}
+        time.sleep(1.1)
+        found = find_garbage(space, "p", older_than_s=0)
+        assert [(item.key, item.kind) for item in found] == [("p/large", "upload")]
+        collect(space, found, dry_run=False)
+        assert list(space.objects.iter_uploads()) == []
+
+
+def test_files_of_killed_writers_are_garbage(tmp_path: Path) -> None:
+    space = Space(FileStore(tmp_path))
+    pack(space, items(), "p", max_entries=2)
+    kept = {str(path) for path in tmp_path.rglob("*")}
+    if (pid := os.fork()) == 0:
+        writer = space.objects.writer("p/shards/shard-0123456789abcdef.tar")
+        writer.write(b"x" * 1000)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    found = find_garbage(space, "", older_than_s=0)
+    assert {item.kind for item in found} <= {"upload"}
+    collect(space, found, dry_run=False)
+    assert {str(path) for path in tmp_path.rglob("*")} == kept
+
+
+def test_a_server_collects_like_a_memory(moto_server: S3Server) -> None:
+    from shardpack.storage.s3 import S3Store
+
+    with closing(moto_server.client()) as client:
+        space = Space(S3Store(client, moto_server.fresh_bucket(client)))
+        pack(space, items(word="good"), "good", max_entries=2)
+        kept = keys(space)
+        left = killed_before_the_manifest(space, "bad")
+        time.sleep(1.1)
+        assert set(garbage(space)) == left
+        collect(space, find_garbage(space, "", older_than_s=0), dry_run=False)
+        assert keys(space) == kept
