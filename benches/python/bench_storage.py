@@ -10,7 +10,6 @@ import hashlib
 import os
 import random
 import sys
-import tempfile
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,16 +101,17 @@ class _Bench:
             assert digests == {hashlib.sha256(random.Random(0).randbytes(_SMALL_SIZE)).hexdigest()}
         for name in (OURS, *_PEERS):
             for verb in ("put", "get"):
-                options = {"prefix": f"small/{name}", **work}
-                self._peak(verb.upper(), data, name, f"{verb}_small", options)
+                self._peak(
+                    verb.upper(), data, name, f"{verb}_small", {"prefix": f"small/{name}", **work}
+                )
 
     def large_objects(self) -> None:
         """Objects of 256 MiB, one after the other, each as its client likes it."""
         data = f"{self.large} x {self.large_size // MIB} MiB"
         amount = Amount(self.large * self.large_size / 1e6, "MB")
-        many = {"count": self.large, "size": self.large_size}
+        many: dict[str, Any] = {"count": self.large, "size": self.large_size}
         into_file = {**many, "path": str(self.target)}
-        from_file = {"count": self.large, "path": str(self.source)}
+        from_file: dict[str, Any] = {"count": self.large, "path": str(self.source)}
         with self.source.open("rb") as file:
             expected = hashlib.file_digest(file, "sha256").hexdigest()
         with ExitStack() as stack:
@@ -194,11 +194,10 @@ class _Bench:
 def main(arguments: argparse.Namespace) -> None:
     """Run all parts."""
     table = Table("bulk files", arguments)
-    with running_rclone() as server, scratch_folder() as scratch:
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            bench = _Bench(table, server, Path(folder), arguments)
-            bench.small_objects()
-            bench.large_objects()
+    with running_rclone() as server, scratch_folder() as folder:
+        bench = _Bench(table, server, folder, arguments)
+        bench.small_objects()
+        bench.large_objects()
     table.finish()
 
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -179,11 +178,11 @@ class _Row:
         cpu = statistics.median(turn.cpu_s for turn in self.turns[name])
         count, unit = self.amount.count, self.amount.unit
         if count == 1:
-            return f"{wall * 1e3:.3g} ms, {cpu * 1e3:.3g} ms CPU"
-        scale, per = (1e3, "ms") if unit == "op" else (1e3, f"s/k {unit}")
-        if unit != "op":
-            return f"{count / wall:,.0f} {unit}/s, {cpu / count * 1e3:.3g} {per} CPU"
-        return f"{count / wall:,.0f} op/s, {cpu / count * scale:.3g} {per} CPU"
+            return f"{wall * 1e3:,.4g} ms, {cpu * 1e3:,.4g} ms CPU"
+        each = f"{cpu / count * 1e3:.3g} ms CPU each"
+        if unit == "MB":
+            each = f"{cpu / count * (1 << 30) / 1e6:.3g} s CPU a GiB"
+        return f"{count / wall:,.0f} {unit}/s, {each}"
 
     def markdown(self) -> str:
         cells = [self.case, self.data, self._speed(OURS), f"{self.peer}: {self._speed(self.peer)}"]
@@ -289,12 +288,9 @@ class Table:
         if self._figures:
             print("\n| case | data | who | measured | limit |\n|---|---|---|--:|--:|")
             print("\n".join(figure.markdown() for figure in self._figures))
-        with_goal = [
-            one.missed
-            for one in chain(self._rows, self._figures)
-            if (one.goal if isinstance(one, _Row) else one.limit) is not None
-        ]
-        print(f"\n{with_goal.count(False)} of {len(with_goal)} goals are reached")
+        missed = [row.missed for row in self._rows if row.goal is not None]
+        missed += [figure.missed for figure in self._figures if figure.limit is not None]
+        print(f"\n{missed.count(False)} of {len(missed)} goals are reached")
         if self._arguments.json:
             folder = Path(self._arguments.json)
             folder.mkdir(parents=True, exist_ok=True)

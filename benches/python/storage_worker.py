@@ -140,8 +140,7 @@ class _Obstore:
 
     def download(self, key: str, path: str) -> None:
         with open(path, "wb", buffering=0) as file:
-            for piece in self._obstore.get(self._store, key):
-                file.write(piece)
+            file.writelines(self._obstore.get(self._store, key))
 
 
 _CLIENTS: Final[dict[str, Callable[[str, str, int], Client]]] = {
@@ -168,55 +167,74 @@ def _boto3_client(endpoint: str, threads: int) -> Any:  # noqa: ANN401 - made at
     )
 
 
-def main() -> None:
-    """Answer the lines of the input."""
-    side, endpoint, bucket, told = sys.argv[1:]
-    threads = int(told)
-    client = _CLIENTS[side](endpoint, bucket, threads)
+class _Works:
+    """The pieces of work, by name.
 
-    def in_pool(function: Callable[[int], object], count: int) -> None:
-        with ThreadPoolExecutor(threads) as pool:
+    Args:
+        client: What does them.
+        threads: At once, where objects are small.
+    """
+
+    def __init__(self, client: Client, threads: int) -> None:
+        self._client = client
+        self._threads = threads
+
+    def _in_pool(self, function: Callable[[int], object], count: int) -> None:
+        with ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(function, range(count)):
                 pass
 
-    def put_small(prefix: str, count: int, size: int) -> None:
+    def put_small(self, prefix: str, count: int, size: int) -> None:
+        """Write the same bytes under many keys."""
         data = random.Random(0).randbytes(size)
-        in_pool(lambda number: client.put(f"{prefix}/{number}", data), count)
+        self._in_pool(lambda number: self._client.put(f"{prefix}/{number}", data), count)
 
-    def get_small(prefix: str, count: int, size: int) -> None:
+    def get_small(self, prefix: str, count: int, size: int) -> None:
+        """Read them."""
+
         def get(number: int) -> None:
-            found = len(client.get(f"{prefix}/{number}"))
+            found = len(self._client.get(f"{prefix}/{number}"))
             assert found == size, found
 
-        in_pool(get, count)
+        self._in_pool(get, count)
 
-    def get_large(prefix: str, count: int, size: int) -> None:
+    def get_large(self, prefix: str, count: int, size: int) -> None:
+        """Read objects one after the other."""
         for number in range(count):
-            found = len(client.get(f"{prefix}/{number}"))
+            found = len(self._client.get(f"{prefix}/{number}"))
             assert found == size, found
 
-    def download_large(prefix: str, count: int, size: int, path: str) -> None:
+    def download_large(self, prefix: str, count: int, size: int, path: str) -> None:
+        """Write objects to a file, one after the other."""
         for number in range(count):
-            client.download(f"{prefix}/{number}", path)
+            self._client.download(f"{prefix}/{number}", path)
             assert os.path.getsize(path) == size
             os.unlink(path)
 
-    def upload_large(prefix: str, count: int, path: str) -> None:
+    def upload_large(self, prefix: str, count: int, path: str) -> None:
+        """Write the same file under several keys, one after the other."""
         for number in range(count):
-            client.upload(f"{prefix}/{number}", path)
+            self._client.upload(f"{prefix}/{number}", path)
 
-    def digest(key: str) -> str:
-        return hashlib.sha256(client.get(key)).hexdigest()
+    def digest(self, key: str) -> str:
+        """Give the SHA-256 of an object that is read to memory."""
+        return hashlib.sha256(self._client.get(key)).hexdigest()
 
-    def digest_of_download(key: str, path: str) -> str:
-        client.download(key, path)
+    def digest_of_download(self, key: str, path: str) -> str:
+        """Give the SHA-256 of an object that is written to a file."""
+        self._client.download(key, path)
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         os.unlink(path)
         return found
 
-    works = (put_small, get_small, get_large, download_large, upload_large)
-    serve({work.__name__: work for work in (*works, digest, digest_of_download)})
+
+def main() -> None:
+    """Answer the lines of the input."""
+    side, endpoint, bucket, told = sys.argv[1:]
+    works = _Works(_CLIENTS[side](endpoint, bucket, int(told)), int(told))
+    names = [name for name in dir(works) if not name.startswith("_")]
+    serve({name: getattr(works, name) for name in names})
 
 
 if __name__ == "__main__":

@@ -260,3 +260,11 @@ def test_help_teaches_with_examples(verb: str) -> None:
     text = good(verb, "--help").decode()
     assert "examples:" in text
     assert f"shardpack {verb}" in text
+
+
+def test_a_listed_manifest_needs_no_conditional_writes(folder: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    good("pack", "-q", "--append", "listed", "--max-entries", "8", folder, url)
+    assert len(shards(url)) == 3
+    assert b'"layout":"listed"' in (tmp_path / "store" / "manifest.jsonl").read_bytes()
+    good("verify", "-q", f"{url}/manifest.jsonl")

@@ -194,6 +194,25 @@ def test_the_same_items_give_the_same_bytes(
     assert len(bodies) == 1
 
 
+def test_large_members_are_read_piece_by_piece(space: Space, tmp_path: Path) -> None:
+    large = make("lines", 9 * MIB)
+    (tmp_path / "file").write_bytes(large)
+
+    def items() -> Iterator[dict[str, Any]]:
+        yield {"member_path": "filler", "source": bytes(30 * MIB)}
+        yield {"member_path": "file", "source": tmp_path / "file"}
+        # Beyond what is held in memory of a generator.
+        yield {"member_path": "bytes", "source": large}
+        yield {
+            "member_path": "pieces",
+            "source": (large[at : at + MIB] for at in range(0, 9 * MIB, MIB)),
+        }
+
+    write(space, "a", items(), compression=None)
+    members = members_of(space.objects.read("a"))
+    assert members["file"] == members["bytes"] == members["pieces"] == large
+
+
 def test_sources_that_are_links_are_stored_as_files(space: Space, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     (tmp_path / "link").symlink_to("file")

@@ -216,6 +216,12 @@ def test_blank_lines_alone_are_an_empty_manifest(stored: bytes) -> None:
     assert list(iter_lines(io.BytesIO(stored))) == []
 
 
+def test_two_entries_on_one_line_are_refused_also_where_another_is_cut_in_two() -> None:
+    cut = [b'{"kind":"file","key":"a","m":[{}', b'{"kind":"x"}]}', FILE + b"," + FILE]
+    with pytest.raises(InvalidManifestError, match="Line 2"):
+        list(iter_lines(io.BytesIO(b"\n".join([FILE, *cut, FILE]))))
+
+
 def test_unknown_fields_and_their_order_are_kept() -> None:
     line = b'{"z":1,"kind":"file","x-more":{"b":1,"a":2},"key":"a"}'
     assert serialize_entry(parse_line(line)) == line

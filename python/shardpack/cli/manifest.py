@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
 from shardpack.cli.sizes import format_size
-from shardpack.cli.store_options import URL_HELP, add_store, open_at
+from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
 
 if TYPE_CHECKING:
     import argparse
@@ -95,6 +95,7 @@ def _add_append(actions: arguments.Verbs) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="JSON lines, one entry each; - is standard input"
     )
+    add_append(parser)
     arguments.add_json(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
     add_store(parser)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shardpack.cli import arguments
 from shardpack.cli.console import Console
 from shardpack.cli.sizes import format_size, size
-from shardpack.cli.store_options import URL_HELP, add_store, open_at
+from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
 
 if TYPE_CHECKING:
     from shardpack.exchange.pack import PackReport
@@ -73,6 +73,7 @@ def add_parser(verbs: arguments.Verbs) -> None:
     parser.add_argument(
         "--restart", action="store_true", help="send shards again that are there already"
     )
+    add_append(parser)
     arguments.add_threads(parser)
     arguments.add_json(parser)
     arguments.add_quiet(parser)
@@ -91,12 +92,9 @@ def run(options: argparse.Namespace) -> int:
     console = Console(options)
 
     def work(_number: int) -> None:
-        from shardpack.exchange.pack import pack
-
         store, prefix = open_at(options, options.url, folder=True)
         with console.progress(None) as bar:
-            report = pack(
-                store.space,
+            report = store.pack(
                 options.folder,
                 prefix,
                 manifest_key=options.manifest,

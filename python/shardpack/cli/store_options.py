@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from shardpack.exchange import ExchangeStore
 
-__all__ = ["URL_HELP", "add_store", "is_url", "open_at", "split_member"]
+__all__ = ["URL_HELP", "add_append", "add_store", "is_url", "open_at", "split_member"]
 
 URL_HELP = """\
 A URL is s3://bucket/key, file:///path/key or a path. ARCHIVE#MEMBER names one file in a shard
@@ -28,6 +28,17 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--endpoint-url", metavar="URL", help="address of the server")
     group.add_argument("--profile", metavar="NAME", help="profile in ~/.aws/config")
     group.add_argument("--region", metavar="NAME", help="region of the bucket")
+
+
+def add_append(parser: argparse.ArgumentParser) -> None:
+    """Add ``--append``."""
+    parser.add_argument(
+        "--append",
+        choices=("conditional", "listed", "single-writer"),
+        default="conditional",
+        help="how the manifest grows: by conditional writes (default); by parts that readers list, "
+        "which needs none; or by plain writes, for a single writer",
+    )
 
 
 def is_url(name: str) -> bool:
@@ -72,7 +83,7 @@ def open_at(
             profile=options.profile,
             region=options.region,
         )
-    return ExchangeStore(objects), key
+    return ExchangeStore(objects, append=getattr(options, "append", "conditional")), key
 
 
 def _root_of(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 from shardpack.archive.compression import READABLE_COMPRESSIONS, compression_of_key
 from shardpack.archive.index import MAX_INDEX_SIZE, ArchiveIndex, index_key
 from shardpack.archive.reader import iter_archive
+from shardpack.batch import lazy_buffer
 from shardpack.errors import (
     IntegrityError,
     ObjectNotFoundError,
@@ -32,6 +33,8 @@ __all__ = ["StaleIndexError", "StoredArchive", "same_version"]
 _OUT_OF_RANGE: Final = 416
 _INDEX_TYPE: Final = "application/zstd"
 _MD5_DIGITS: Final = 32
+# From so many bytes on, a buffer of its own goes back to the system when it is done with.
+_MAPPED_BYTES: Final = 1 << 20
 
 _log = logging.getLogger("shardpack.exchange")
 R = TypeVar("R")
@@ -72,6 +75,8 @@ class StoredArchive:
         archive_key: Key of the archive.
         entry: What a manifest says of it: an archive of another size or version is refused, and
             the index is looked for where it says.
+        caches: Keep the index for others in this process. An iteration does not: it will not come
+            back.
 
     Attributes:
         archive_key: As above.
@@ -79,8 +84,14 @@ class StoredArchive:
     """
 
     def __init__(
-        self, space: Space, archive_key: str, *, entry: Mapping[str, Any] | None = None
+        self,
+        space: Space,
+        archive_key: str,
+        *,
+        entry: Mapping[str, Any] | None = None,
+        caches: bool = True,
     ) -> None:
+        self._caches = caches
         self.archive_key = archive_key
         self.full_key = space.full(archive_key)
         self._objects = space.objects
@@ -168,7 +179,7 @@ class StoredArchive:
             self._forget()
             return otherwise()
 
-    def fetch(self, index: ArchiveIndex, start: int, end: int) -> bytearray:
+    def fetch(self, index: ArchiveIndex, start: int, end: int) -> memoryview:
         """Read a range of the stored archive, of the version that an index was made for.
 
         Args:
@@ -194,7 +205,8 @@ class StoredArchive:
         with body:
             # First: what an index claims may be more than there is, or than memory holds.
             self.check_index(index, body.info)
-            data = bytearray(end - start)
+            size = end - start
+            data = memoryview(bytearray(size)) if size < _MAPPED_BYTES else lazy_buffer(size)
             count = body.readinto(data)
         if count != end - start:
             raise ShardReadError(
@@ -340,7 +352,8 @@ class StoredArchive:
             return None
         if not index.seekable:
             return None
-        CACHE.put(self._url, self._index_key, index)
+        if self._caches:
+            CACHE.put(self._url, self._index_key, index)
         return index
 
     def _forget(self) -> None:

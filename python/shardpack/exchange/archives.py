@@ -46,6 +46,7 @@ class ArchiveSource(StoredArchive):
         archive_key: Key of the archive.
         entry: What a manifest says of it: an archive of another size or version is refused, and
             the index is looked for where it says.
+        caches: Keep the index for others in this process.
     """
 
     def read(self, member_path: str) -> bytes:
@@ -207,7 +208,7 @@ class ArchiveSource(StoredArchive):
             ObjectNotFoundError: There is no such archive.
         """
 
-        def fetch(start: int, end: int) -> bytearray:
+        def fetch(start: int, end: int) -> memoryview:
             try:
                 return self.fetch(index, start, end)
             except StaleIndexError as error:

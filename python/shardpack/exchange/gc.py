@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from shardpack.archive.index import INDEX_SUFFIX
-from shardpack.exchange.keys import is_manifest_key, split_virtual_key
+from shardpack.exchange.keys import is_manifest_key, is_shard_key, split_virtual_key
 from shardpack.exchange.manifest_reading import LISTED, iter_entries
 from shardpack.exchange.pack_plan import is_our_loose, is_our_shard
 from shardpack.frame import SIDECAR_SUFFIX
@@ -170,6 +170,8 @@ class _Listing:
         self._parts: dict[str, tuple[ObjectInfo, GarbageKind]] = {}
         self._data: dict[str, tuple[ObjectInfo, GarbageKind]] = {}
         self._indexes: dict[str, ObjectInfo] = {}
+        # Of all names, so that hardly ever one must be asked for by itself.
+        self._archives: set[str] = set()
         for info in space.objects.list(folder):
             self._take(space, info)
 
@@ -183,6 +185,8 @@ class _Listing:
             self._parts[key] = (info, "part")
         elif _LEVEL.fullmatch(key):
             self._parts[key] = (info, "level")
+        elif is_shard_key(key):
+            self._archives.add(key)
         elif is_manifest_key(key):
             self.roots.append(space.relative(key))
         elif key.endswith(INDEX_SUFFIX) or is_our_shard(key.removesuffix(SIDECAR_SUFFIX)):
@@ -204,7 +208,7 @@ class _Listing:
             if archive in self._data:
                 is_garbage = archive not in referred
             else:
-                is_garbage = not space.objects.exists(archive)
+                is_garbage = archive not in self._archives and not space.objects.exists(archive)
             if is_garbage:
                 yield info, "index"
 

@@ -12,8 +12,8 @@ import enum
 import json
 import re
 import uuid
-from itertools import islice
-from operator import itemgetter
+from itertools import chain, compress, islice, repeat
+from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import orjson
@@ -58,6 +58,10 @@ _NAME_FIELDS: Final = {"file": "key", "shard": "archive_key", "manifest_ref": "k
 _KIND: Final = itemgetter("kind")
 _KEY: Final = itemgetter("key")
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
+_LOOKED_INTO: Final = frozenset({dict, float, list, tuple})
+#: Between these repr writes no exponent.
+_LEAST: Final = 1e-4
+_MOST: Final = 1e16
 _OPTIONS: Final = (
     orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
@@ -162,7 +166,7 @@ def iter_lines(
 def iter_blocks(
     stream: ReadableStream, *, key: str | None = None, most_line_bytes: int = MOST_LINE_BYTES
 ) -> Iterator[Block]:
-    """Read the entries of one manifest by blocks of some hundred kilobytes.
+    """Read the entries of one manifest by blocks of some dozen kilobytes.
 
     Args:
         stream: Where to read it from.
@@ -347,13 +351,7 @@ def serialize_blocks(
         if not _are_files(batch):
             for position, entry in enumerate(batch, first_number):
                 check_entry(entry, position)
-        lines = [_dump_quickly(entry) for entry in batch]
-        block = b"".join(lines)
-        if not _is_plain_ascii(block):
-            block = b"".join(
-                line if _is_plain_ascii(line) else _dump_exactly(entry)
-                for line, entry in zip(lines, batch, strict=True)
-            )
+        block = _dump_batch(batch)
         yield block, len(batch)
         first_number += len(batch)
         # Entries may be small or huge; what is held of them stays about the same.
@@ -369,43 +367,57 @@ def _are_files(batch: list[ManifestEntry]) -> bool:
         return False
 
 
-def _dump(entry: object) -> bytes:
-    line = _dump_quickly(entry)
-    return line if _is_plain_ascii(line) else _dump_exactly(entry)
+def _dump_batch(batch: list[ManifestEntry]) -> bytes:
+    """Write entries as json does, most of them with orjson."""
+    try:
+        if _print_alike(batch):
+            lines = [orjson.dumps(entry, None, _OPTIONS) for entry in batch]
+            block = b"".join(lines)
+            if _is_plain_ascii(block):
+                return block
+            return b"".join(
+                line if _is_plain_ascii(line) else _dump_exactly(entry)
+                for line, entry in zip(lines, batch, strict=True)
+            )
+    except orjson.JSONEncodeError:
+        pass  # A large integer, a lone surrogate, a name that is no text: json writes them.
+    return b"".join(map(_dump, batch))
 
 
-def _dump_quickly(entry: Any) -> bytes:  # noqa: ANN401 - whatever the caller hands in
-    """Give the line as orjson writes it where that is as json does, text beyond ASCII apart."""
-    if entry.__class__ is dict and _prints_alike(entry.values(), 0):
-        try:
-            return orjson.dumps(entry, None, _OPTIONS)
-        except orjson.JSONEncodeError:
-            pass  # A large integer, a lone surrogate, a name that is no text: json writes them.
+def _dump(entry: ManifestEntry) -> bytes:
+    try:
+        if _print_alike([entry]):
+            line = orjson.dumps(entry, None, _OPTIONS)
+            if _is_plain_ascii(line):
+                return line
+    except orjson.JSONEncodeError:
+        pass  # As above.
     return _dump_exactly(entry)
 
 
-def _prints_alike(values: Iterable[Any], depth: int) -> bool:
-    """Tell whether orjson and json print these values the same way, text beyond ASCII apart."""
-    for value in values:
-        kind = value.__class__
-        if kind in _PLAIN:
-            continue
-        if kind is float:
-            # Both print the shortest digits; the exponents look different, NaN is null.
-            if value == 0 or 1e-4 <= abs(value) < 1e16:  # noqa: PLR2004 - where repr changes
-                continue
+def _print_alike(values: list[Any]) -> bool:
+    """Tell whether orjson and json print these values the same way, text beyond ASCII apart.
+
+    All values of one depth are looked at together: what they are is a small set.
+    """
+    for _ in range(_MOST_FAST_DEPTH):
+        types = list(map(type, values))
+        kinds = {*types} - _PLAIN
+        if not kinds:
+            return True
+        if not kinds <= _LOOKED_INTO:
             return False
-        if depth == _MOST_FAST_DEPTH:
-            return False
-        if kind is dict:
-            inner = value.values()
-        elif kind is list or kind is tuple:
-            inner = value
-        else:
-            return False
-        if not _prints_alike(inner, depth + 1):
-            return False
-    return True
+        inner: list[Any] = []
+        for kind in kinds:
+            those = compress(values, map(is_, types, repeat(kind)))
+            if kind is float:
+                # Both print the shortest digits; the exponents look different, NaN is null.
+                if not all(value == 0 or _LEAST <= abs(value) < _MOST for value in those):
+                    return False
+            else:
+                inner += chain.from_iterable(map(dict.values, those) if kind is dict else those)
+        values = inner
+    return False
 
 
 def _is_plain_ascii(line: bytes) -> bool:

@@ -142,9 +142,10 @@ class ManifestWalk:
         if not isinstance(self._manifest, str):
             return _Frame("", _entry_blocks(self._manifest))
         stream = ManifestStream(self._space, self._manifest, is_root=True)
-        return _Frame(
-            self._space.full(self._manifest), _stream_blocks(stream, self._manifest), stream
-        )
+        return self._frame(self._space.full(self._manifest), self._manifest, stream)
+
+    def _frame(self, name: str, key: str, stream: ManifestStream) -> _Frame:
+        return _Frame(name, _stream_blocks(stream, key), stream)
 
     def _child(self, stack: list[_Frame], names: set[str], ahead: _Ahead) -> _Frame:
         parent = stack[-1]
@@ -163,7 +164,7 @@ class ManifestWalk:
         if len(stack) >= _MOST_DEPTH:
             raise InvalidManifestError(f"references nested beyond {_MOST_DEPTH}", key=parent.name)
         stream = ManifestStream(self._space, ref["key"], head)
-        return _Frame(full, _stream_blocks(stream, ref["key"]), stream)
+        return self._frame(full, ref["key"], stream)
 
     def _listed(self, prefix: str) -> Iterator[ManifestEntry]:
         for info in self._space.objects.list(prefix):

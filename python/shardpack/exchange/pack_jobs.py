@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shardpack.batch import as_bytes_view
-from shardpack.errors import ObjectNotFoundError
+from shardpack.errors import AccessDeniedError, ObjectNotFoundError, StorageError
 from shardpack.exchange.pack_plan import (
     LOOSE_FOLDER,
     SHARD_FOLDER,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from shardpack.storage.base import ObjectInfo
 
 __all__ = ["Finished", "Job", "Workplace", "abort_abandoned"]
+
+_NOT_IMPLEMENTED: Final = 501
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +207,16 @@ def abort_abandoned(space: Space, prefix: str, older_than_s: float) -> int:
     """
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
     count = 0
-    for upload in space.objects.iter_uploads(space.full_prefix(f"{prefix}/{SHARD_FOLDER}/")):
-        old = upload.initiated is not None and upload.initiated <= before
-        if old and is_our_shard(upload.key):
-            space.objects.abort_upload(upload)
-            count += 1
+    try:
+        for upload in space.objects.iter_uploads(space.full_prefix(f"{prefix}/{SHARD_FOLDER}/")):
+            old = upload.initiated is not None and upload.initiated <= before
+            if old and is_our_shard(upload.key):
+                space.objects.abort_upload(upload)
+                count += 1
+    except AccessDeniedError:
+        # Whoever may write need not be allowed to tidy up; `gc` tells, and does it.
+        return count
+    except StorageError as error:
+        if error.status != _NOT_IMPLEMENTED:
+            raise
     return count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from shardpack.exchange.archives import shard_entry_of
@@ -11,7 +10,7 @@ from shardpack.exchange.bodies import ArchiveMemberBody
 from shardpack.exchange.delivery import Deferred, Failure, Piped, PipedBody
 from shardpack.exchange.keys import is_shard_key
 from shardpack.exchange.manifest_reading import iter_entries
-from shardpack.exchange.planning import iter_tasks, prepare
+from shardpack.exchange.planning import expected_weight, iter_tasks, prepare
 from shardpack.exchange.prefetch import Prefetcher, Task
 from shardpack.exchange.reading import Reading
 from shardpack.exchange.sampling import Order, Position, iter_segments, iter_units
@@ -287,7 +286,7 @@ class ObjectIterator:
         segments = iter_segments(units, self._order, first=start.segment)
         is_shuffled = self._order.shuffle is not None
         prepared = Prefetcher(
-            (Task(partial(_prepare, reading, batch)) for batch in _batches(segments)),
+            (_preparation(reading, batch) for batch in _batches(segments)),
             concurrency=min(self._concurrency, 2 if is_shuffled else _PREPARED_AT_ONCE),
             budget=_PREPARED_BYTES,
             lookahead=2 if is_shuffled else _PREPARED_AHEAD,
@@ -324,9 +323,12 @@ def _batches(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
         yield batch
 
 
-def _prepare(reading: Reading, batch: list[Segment], lane: Lane[list[Prepared]]) -> None:
-    prepared = [prepare(reading, segment) for segment in batch]
-    lane.put(prepared, sum(each.weight for each in prepared))
+def _preparation(reading: Reading, batch: list[Segment]) -> Task[list[Prepared]]:
+    def run(lane: Lane[list[Prepared]]) -> None:
+        prepared = [prepare(reading, segment) for segment in batch]
+        lane.put(prepared, sum(each.weight for each in prepared))
+
+    return Task(run, sum(expected_weight(segment) for segment in batch))
 
 
 def _tasks(

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from shardpack.exchange.prefetch import Lane
     from shardpack.exchange.reading import Reading
     from shardpack.exchange.sampling import Position, Segment, Unit
-    from shardpack.exchange.types import FileEntry, ManifestEntry
+    from shardpack.exchange.types import FileEntry, ManifestEntry, ShardEntry
 
-__all__ = ["Prepared", "PreparedUnit", "iter_tasks", "prepare"]
+__all__ = ["Prepared", "PreparedUnit", "expected_weight", "iter_tasks", "prepare"]
 
 # The first runs of an archive are short, so that its first members come soon.
 _RUN_BYTES: Final = (1 << 20, 2 << 20)
 _MOST_RUN_BYTES: Final = 4 << 20
+# What a member takes in an index and an internal manifest, about.
+_MEMBER_BYTES: Final = 800
 # Members that stay together when a window is shuffled: about one chunk of the archive.
 _PIECE_BYTES: Final = 512 << 10
 
@@ -90,7 +92,7 @@ def _prepare_unit(reading: Reading, unit: Unit) -> PreparedUnit:
         return PreparedUnit(unit)
     entry = unit.entries[0] if unit.kind == "shard" else None
     try:
-        source = ArchiveSource(reading.space, unit.archive_key, entry=entry)
+        source = ArchiveSource(reading.space, unit.archive_key, entry=entry, caches=False)
         if unit.kind == "members":
             index = source.validated_index()
             if index is None:
@@ -122,6 +124,25 @@ def _load_shard(source: ArchiveSource) -> tuple[ArchiveIndex | None, bytes | Non
     return source.by_index(load, otherwise=lambda: (None, None))
 
 
+def expected_weight(segment: Segment) -> int:
+    """Estimate what the preparation of a segment will hold, before anything is asked for.
+
+    Args:
+        segment: The segment.
+
+    Returns:
+        Bytes; 0 where the entries of its shards do not say how many members they have.
+    """
+    counts = (
+        cast("ShardEntry", unit.entries[0]).get("count", 0)
+        for unit in segment.units
+        if unit.kind == "shard"
+    )
+    # A manifest may say anything.
+    known: list[object] = list(counts)
+    return _MEMBER_BYTES * sum(count for count in known if isinstance(count, int) and count > 0)
+
+
 def iter_tasks(
     reading: Reading, prepared: Prepared, start: Position, *, limit: int | None
 ) -> Iterator[Counted]:
@@ -147,8 +168,8 @@ def iter_tasks(
     skipped = place.item
     for piece in _cut(reading, prepared.units[0], limits, place.item, limit):
         if isinstance(piece, RunWork):
-            yield run_task(reading, [piece], place), len(piece.entries)
-            place = replace(place, item=place.item + len(piece.entries))
+            yield run_task(reading, [piece], place), len(piece)
+            place = replace(place, item=place.item + len(piece))
         elif isinstance(piece, _Stream):
             yield piece.make(place), 0
         elif skipped and not piece.is_cut:
@@ -163,7 +184,7 @@ def _shuffled_tasks(
 ) -> Iterator[Counted]:
     """Put the pieces of a window into a random order and mix their members."""
     pieces = [
-        piece
+        piece.packed() if isinstance(piece, RunWork) else piece
         for unit in prepared.units
         for piece in _cut(reading, unit, repeat(_PIECE_BYTES), 0, None)
     ]
@@ -174,7 +195,7 @@ def _shuffled_tasks(
         item = first[1] if number == first[0] else 0
         place = Place(prepared.segment.number, number, item)
         if isinstance(work, list):
-            count = sum(len(part.entries) for part in work) - item
+            count = sum(len(part) for part in work) - item
             if count > 0:
                 yield run_task(reading, work, place, seed=f"{seed}/{number}"), count
         elif isinstance(work, _Stream):

@@ -42,6 +42,9 @@ class SafeFolder:
         os.makedirs(path, exist_ok=True)
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: dict[tuple[str, ...], int] = {}
+        # Random once, and counted: a name that is taken all the same is refused by the disk.
+        self._token = os.urandom(6).hex()
+        self._count = 0
 
     def write(self, path: str, pieces: Iterable[Buffer], *, overwrite: bool) -> int:
         """Write a file, which appears whole or not at all.
@@ -61,7 +64,9 @@ class SafeFolder:
         """
         *folders, name = _parts(path)
         parent = self._folder(tuple(folders), path)
-        temporary = _temporary_name(name)
+        self._count += 1
+        stem = os.fsencode(name)[:_NAME_BYTES].decode("utf-8", "ignore")
+        temporary = f".{stem}.{self._token}{self._count:x}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         size = 0
         descriptor = os.open(temporary, flags, 0o666, dir_fd=parent)
@@ -152,11 +157,6 @@ def _is_link(name: str, parent: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _temporary_name(name: str) -> str:
-    stem = os.fsencode(name)[:_NAME_BYTES].decode("utf-8", "ignore")
-    return f".{stem}.{os.urandom(6).hex()}.tmp"
 
 
 def _name_new(temporary: str, name: str, parent: int) -> None:

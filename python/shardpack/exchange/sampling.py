@@ -6,10 +6,10 @@ together have everything once; none is padded, so some may have one unit more th
 
 Without a shuffle, a *segment* is one unit. With one, units are put into a random order, all of them
 as long as they are no more than ``SHUFFLE_ENTRIES`` entries, else that many at a time; then the
-units of a *window*, eight archives or 1024 objects, are cut into pieces of about one chunk, the
-pieces are put into a random order, and each run of pieces of ``MIX_BYTES`` has its members
-shuffled. The order depends on the seed, the manifest and the indexes of the archives, never on
-timing, threads or memory.
+units of a *window*, up to eight archives, 1024 objects and 32768 members, are cut into pieces of
+about one chunk, the pieces are put into a random order, and each run of pieces of ``MIX_BYTES`` has
+its members shuffled. The order depends on the seed, the manifest and the indexes of the archives,
+never on timing, threads or memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shardpack.exchange.keys import split_virtual_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from shardpack.exchange.types import FileEntry, ManifestEntry
+    from shardpack.exchange.types import FileEntry, ManifestEntry, ShardEntry
 
 __all__ = [
     "MIX_BYTES",
@@ -46,6 +46,8 @@ SHUFFLE_ENTRIES: Final = 1 << 17
 MIX_BYTES: Final = 8 << 20
 _WINDOW_ARCHIVES: Final = 8
 _WINDOW_UNITS: Final = 1024
+# A window is planned as a whole, which takes about a kilobyte for each member.
+_WINDOW_MEMBERS: Final = 1 << 15
 # Neighbouring members of one archive that are planned at once.
 _MOST_NEIGHBOURS: Final = 1024
 _STATE_FORMAT: Final = "shardpack-position/1"
@@ -254,16 +256,30 @@ def _mixed(packed: list[bytes], seed: str) -> Iterator[Unit]:
 
 def _windows(units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
     window: list[Unit] = []
-    archives = 0
+    archives = count = 0
     for unit in units:
-        window.append(unit)
-        archives += unit.archive_key is not None
-        if archives == _WINDOW_ARCHIVES or len(window) == _WINDOW_UNITS:
+        more = _member_count(unit)
+        if window and (
+            archives == _WINDOW_ARCHIVES
+            or len(window) == _WINDOW_UNITS
+            or count + more > _WINDOW_MEMBERS
+        ):
             yield tuple(window)
             window = []
-            archives = 0
+            archives = count = 0
+        window.append(unit)
+        archives += unit.archive_key is not None
+        count += more
     if window:
         yield tuple(window)
+
+
+def _member_count(unit: Unit) -> int:
+    """Tell how many members a unit has, as far as its entries say."""
+    if unit.kind != "shard":
+        return len(unit.entries)
+    count = cast("ShardEntry", unit.entries[0]).get("count")
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def as_file_entry(entry: ManifestEntry) -> FileEntry:

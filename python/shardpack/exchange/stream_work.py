@@ -14,6 +14,7 @@ from shardpack.exchange.delivery import Delivery, Failure, Piped, PipedBody, che
 from shardpack.exchange.member_bytes import MemberBytes, member_info
 from shardpack.exchange.member_entries import MemberEntries, check_manifest_size
 from shardpack.exchange.prefetch import IterationClosedError, Task
+from shardpack.exchange.run_work import ITEM_BYTES
 from shardpack.hash import Blake3
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class _Output:
     def add(self, item: Item, size: int) -> None:
         """Take an item."""
         self._items.append(item)
-        self._size += size
+        self._size += size + ITEM_BYTES
         self.done += 1
         if self._size >= _BATCH_BYTES or len(self._items) >= _BATCH_ITEMS:
             self.flush()

@@ -166,16 +166,15 @@ class _Check:
         return (partial(self._shard, key, {}) for key in archives)
 
     def _below(self, prefix: str) -> tuple[list[str], list[str]]:
-        folder = self._space.full_prefix(f"{prefix}/") if prefix.strip("/") else ""
-        keys = [
-            info.key for info in self._space.objects.list(folder or self._space.full_prefix(""))
-        ]
-        roots = [key for key in keys if is_root_key(key)]
-        archives = [key for key in keys if is_shard_key(key)]
-        return (
-            [self._space.relative(key) for key in roots],
-            [self._space.relative(key) for key in archives],
-        )
+        roots: list[str] = []
+        archives: list[str] = []
+        folder = self._space.full_prefix(f"{prefix}/" if prefix.strip("/") else "")
+        for info in self._space.objects.list(folder):
+            if is_root_key(info.key):
+                roots.append(self._space.relative(info.key))
+            elif is_shard_key(info.key):
+                archives.append(self._space.relative(info.key))
+        return roots, archives
 
     def _of_manifests(self, roots: list[str]) -> Iterator[Callable[[], None]]:
         """Give what hangs on manifests; each manifest is read once, however often it is named."""

@@ -10,7 +10,7 @@ threads. Connections are made when first needed and belong to one process.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,7 +102,6 @@ class ObjectWriter(Protocol):
         """Close; abort after an error."""
 
 
-@runtime_checkable
 class ObjectStore(Protocol):
     """The calls that every store has.
 

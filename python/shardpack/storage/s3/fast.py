@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from shardpack.errors import StorageError, StorageUnavailableError
 from shardpack.storage.s3.answer import Answer, info_of, quoted, range_header
@@ -60,6 +60,7 @@ _SERVER_ERROR = 500
 _FORBIDDEN = 403
 # Answers in a row that boto3 had to be asked about, after which the fast path is left alone.
 _MOST_DETOURS = 3
+_GLOBAL_HOST = "s3.amazonaws.com"
 _STATIC_HEADERS = "user-agent: shardpack\r\naccept-encoding: identity\r\n"
 
 
@@ -159,14 +160,11 @@ class FastRequests:
             or not _Handlers(client).are_plain()
         ):
             return None
-        place = urlsplit(
-            client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-        )
+        place = _place_of(client, bucket)
         if place.scheme not in ("http", "https") or not place.hostname or place.path[-2:] != "/k":
             return None
         default = 443 if place.scheme == "https" else 80
         port = place.port or default
-        name = f"[{place.hostname}]" if ":" in place.hostname else place.hostname
         pool = ConnectionPool(
             place.hostname,
             port,
@@ -175,6 +173,7 @@ class FastRequests:
             read_timeout_s=config.read_timeout,
             most_idle=config.max_pool_connections,
         )
+        name = f"[{place.hostname}]" if ":" in place.hostname else place.hostname
         host = name if port == default else f"{name}:{port}"
         return cls(client, bucket, pool, place.path[:-1], host)
 
@@ -391,6 +390,17 @@ class FastRequests:
             message="" if told is None else told[1].decode("utf-8", "replace"),
             wait_s=retry_after(response.headers),
         )
+
+
+def _place_of(client: Client, bucket: str) -> SplitResult:
+    """Find where botocore sends requests about the key ``k``."""
+    url: str = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    place = urlsplit(url)
+    if place.hostname in (_GLOBAL_HOST, f"{bucket}.{_GLOBAL_HOST}"):
+        # Signed URLs name the global host in all regions; requests go to that of the region.
+        region: str = urlsplit(client.meta.endpoint_url).netloc
+        place = place._replace(netloc=place.netloc.replace(_GLOBAL_HOST, region))
+    return place
 
 
 class _Handlers:
