@@ -216,10 +216,22 @@ def test_blank_lines_alone_are_an_empty_manifest(stored: bytes) -> None:
     assert list(iter_lines(io.BytesIO(stored))) == []
 
 
-def test_two_entries_on_one_line_are_refused_also_where_another_is_cut_in_two() -> None:
-    cut = [b'{"kind":"file","key":"a","m":[{}', b'{"kind":"x"}]}', FILE + b"," + FILE]
-    with pytest.raises(InvalidManifestError, match="Line 2"):
-        list(iter_lines(io.BytesIO(b"\n".join([FILE, *cut, FILE]))))
+@pytest.mark.parametrize(
+    "cut",
+    [
+        [b'{"kind":"file","key":"a","m":[{}', b'{"kind":"x"}]}'],
+        [b'{"kind":"file","key":"a"', b'"m":1}'],
+        [b'{"kind":"file","key":"a', b'b"}'],
+        [b'{"kind":"file","key":"a\\', b'b"}'],
+        [b'{"kind":"file","key":"a","m":', b'"n":1}'],
+        [b'{"kind":"file","key":"a","m":{"x":{}', b'"y":{}}}'],
+    ],
+)
+def test_two_entries_on_one_line_do_not_make_up_for_one_on_two(cut: list[bytes]) -> None:
+    two = FILE + b"," + FILE
+    for lines in ([FILE, *cut, two, FILE], [FILE, two, *cut, FILE]):
+        with pytest.raises(InvalidManifestError, match="Line 2"):
+            list(iter_lines(io.BytesIO(b"\n".join(lines) + b"\n")))
 
 
 def test_unknown_fields_and_their_order_are_kept() -> None:

@@ -184,7 +184,7 @@ def test_listed_parts_lose_nothing_where_the_store_has_no_conditions(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", CONDITIONAL)
+@pytest.mark.parametrize("kind", ["file", CONDITIONAL[-1]])
 def test_compacting_in_place_while_others_append_loses_nothing(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,7 +186,7 @@ def _entry_blocks(entries: Iterable[ManifestEntry]) -> Iterator[Block]:
         for at, entry in enumerate(batch, number):
             check_entry(entry, at)
         refs = [at for at, entry in enumerate(batch) if entry["kind"] == "manifest_ref"]
-        yield Block(batch, [], refs)
+        yield Block(batch, refs)
         number += len(batch)
 
 
@@ -226,7 +226,7 @@ class _Frame:
                 return None
         else:
             self._position = len(self._block.entries)
-        block = _part_of(self._block, start, self._position)
+        block = self._block.part(start, self._position)
         if self._next_ref == len(self._refs):
             self._block = None
             return block if block.entries else self.next_block(ahead, resolve_refs=resolve_refs)
@@ -257,10 +257,6 @@ class _Frame:
                 if ahead.is_full():
                     return
                 self._fetched[at] = ahead.begin(ref["key"])
-
-
-def _part_of(block: Block, start: int, end: int) -> Block:
-    return Block(block.entries[start:end], block.lines[start:end], [])
 
 
 class _Ahead:

@@ -215,7 +215,7 @@ class _Compaction:
             yield b"\n"
 
     def _written(self, block: Block) -> Iterator[bytes]:
-        lines = block.lines or [serialize_entry(entry) for entry in block.entries]
+        lines = block.lines
         if self._expand is None and not self._dedupe:
             self.report["total_entries"] += len(lines)
             yield b"\n".join(lines) + b"\n"

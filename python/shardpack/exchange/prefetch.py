@@ -176,6 +176,8 @@ class _Engine(Generic[T]):
         self._waiting = False
         self._exhausted = False
         self._workers: set[threading.Thread] = set()
+        # Workers that wait to take a task.
+        self._idle = 0
         # Those that have left the workers may still be on their way out.
         self._threads: list[threading.Thread] = []
 
@@ -277,8 +279,11 @@ class _Engine(Generic[T]):
             close()
 
     def _take(self) -> tuple[_Slot[T], Task[T]] | None:
+        with self._changed:
+            self._idle += 1
         with self._feed:
             with self._changed:
+                self._idle -= 1
                 while len(self._slots) >= self._lookahead and not self.closed:
                     self._changed.wait(_LOOK_UP_S)
                 if self.closed or self._exhausted:
@@ -296,7 +301,10 @@ class _Engine(Generic[T]):
                 return None
             with self._changed:
                 self._slots.append(slot)
-                self._add_worker()
+                if not self._idle:
+                    # Where the budget is the limit, a few threads do, and each has memory of its
+                    # own that the allocator keeps for it.
+                    self._add_worker()
             try:
                 self.reserve(slot, task.cost)
             except IterationClosedError:
