@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parents[2] / "tests" / "python"))
 
 from servers import S3Server, find_versitygw, running_moto, running_versitygw
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest import append, iter_entries
+from shardpack.exchange.manifest.manifest import append, iter_entries
 from shardpack.storage import FileStore, MemoryStore
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ class _Shardpack(_Exchange):
 
     def put_shard(self, folder: str, archive_key: str, manifest_key: str) -> list[int]:
         """Make an archive of a folder and a manifest that names it; gives some member's place."""
-        from shardpack.exchange.archives import ArchiveSource
+        from shardpack.exchange.shard.source import ArchiveSource
 
         compression = "gzip" if archive_key.endswith(".gz") else None
         items = [{"source": path, "member_path": path.name} for path in _files(folder)]

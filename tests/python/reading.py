@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fault_proxy import FaultProxy
 from shardpack.exchange.keys import Space
-from shardpack.exchange.shard_writing import put_archive
+from shardpack.exchange.shard.writing import put_archive
 from shardpack.storage import MemoryStore
 from shardpack.storage.base import ObjectInfo
 from shardpack.storage.body import BytesBody

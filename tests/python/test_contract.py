@@ -336,6 +336,11 @@ TREE: dict[str, tuple[type, ...]] = {
 }
 # What the others are made of is one text.
 ARGUMENTS = {"MissingPlaceholderError": ("name", "{name}/data")}
+# Attributes that must survive; each class has some of them.
+FACTS = (
+    "actual algorithm ambiguous code expected key limit line_number member offset path placeholder"
+    " requested status template"
+).split()
 
 
 def test_the_tree_is_the_specified_one() -> None:
@@ -355,9 +360,7 @@ def test_the_tree_is_the_specified_one() -> None:
 @pytest.mark.parametrize("name", errors.__all__)
 def test_exceptions_pickle_with_their_facts(name: str) -> None:
     error = getattr(errors, name)(*ARGUMENTS.get(name, ("what went wrong",)))
-    known = ("expected", "actual", "requested", "limit", "key", "code", "status", "ambiguous")
-    known += ("member", "algorithm", "offset", "line_number", "path", "placeholder", "template")
-    facts = [fact for fact in known if hasattr(error, fact)]
+    facts = [fact for fact in FACTS if hasattr(error, fact)]
     for number, fact in enumerate(facts):
         setattr(error, fact, number)
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):

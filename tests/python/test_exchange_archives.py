@@ -13,9 +13,9 @@ from inputs import KIB, MIB, run_python
 from reading import foreign_archive, fresh_space, members, noise, proxied_space, put_shard
 from shardpack.archive import ArchiveIndex
 from shardpack.errors import IntegrityError, ObjectNotFoundError, ShardReadError
-from shardpack.exchange.archive_access import same_version
-from shardpack.exchange.archives import LARGE_BYTES, ArchiveSource
-from shardpack.exchange.index_cache import CACHE, IndexCache
+from shardpack.exchange.shard.access import same_version
+from shardpack.exchange.shard.index_cache import CACHE, IndexCache
+from shardpack.exchange.shard.source import LARGE_BYTES, ArchiveSource
 
 if TYPE_CHECKING:
     from servers import S3Server
@@ -316,8 +316,8 @@ def test_a_forked_child_reads_on_its_own() -> None:
 import os, sys
 sys.path.insert(0, "tests/python")
 from reading import fresh_space, members, put_shard
-from shardpack.exchange.archives import ArchiveSource
-from shardpack.exchange.index_cache import CACHE
+from shardpack.exchange.shard.source import ArchiveSource
+from shardpack.exchange.shard.index_cache import CACHE
 space, _ = fresh_space()
 files = members(5)
 put_shard(space, "a.tar.gz", files)

@@ -11,12 +11,12 @@ import pytest
 
 from inputs import MIB, make
 from shardpack.errors import BulkError, IntegrityError, ObjectNotFoundError, UnsafePathError
-from shardpack.exchange.extract import extract
+from shardpack.exchange.download.extract import extract
+from shardpack.exchange.download.safe_folder import SafeFolder
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest_rewrite import overwrite
-from shardpack.exchange.pack import pack
-from shardpack.exchange.safe_folder import SafeFolder
-from shardpack.exchange.shard_writing import put_archive
+from shardpack.exchange.manifest.rewrite import overwrite
+from shardpack.exchange.packing.pack import pack
+from shardpack.exchange.shard.writing import put_archive
 from shardpack.storage.memory import MemoryStore
 
 if TYPE_CHECKING:

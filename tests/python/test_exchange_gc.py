@@ -11,14 +11,14 @@ import pytest
 
 from servers import moto_server, rclone_server
 from shardpack.errors import InvalidManifestError, ManifestNotFoundError, StorageError
-from shardpack.exchange.gc import collect, find_garbage, is_root_key
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest_append import append
-from shardpack.exchange.manifest_reading import iter_entries
-from shardpack.exchange.manifest_rewrite import overwrite
-from shardpack.exchange.pack import pack
-from shardpack.exchange.shard_writing import put_archive
-from shardpack.exchange.verify import verify
+from shardpack.exchange.manifest.append import append
+from shardpack.exchange.manifest.reading import iter_entries
+from shardpack.exchange.manifest.rewrite import overwrite
+from shardpack.exchange.packing.pack import pack
+from shardpack.exchange.shard.writing import put_archive
+from shardpack.exchange.upkeep.gc import collect, find_garbage, is_root_key
+from shardpack.exchange.upkeep.verify import verify
 from shardpack.storage.file import FileStore
 from shardpack.storage.memory import MemoryStore
 

@@ -17,13 +17,13 @@ import pytest
 from inputs import KIB, MIB, make, python_environment, run_python
 from servers import moto_server, rclone_server
 from shardpack.errors import BulkError, ConcurrencyUnsupportedError, StorageUnavailableError
-from shardpack.exchange.extract import extract
-from shardpack.exchange.folder_scan import LeftOut
-from shardpack.exchange.gc import collect, find_garbage
+from shardpack.exchange.download.extract import extract
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest_reading import iter_entries
-from shardpack.exchange.pack import pack
-from shardpack.exchange.verify import verify
+from shardpack.exchange.manifest.reading import iter_entries
+from shardpack.exchange.packing.folder_scan import LeftOut
+from shardpack.exchange.packing.pack import pack
+from shardpack.exchange.upkeep.gc import collect, find_garbage
+from shardpack.exchange.upkeep.verify import verify
 from shardpack.storage.file import FileStore
 from shardpack.storage.memory import MemoryStore
 
@@ -380,7 +380,7 @@ def test_old_unfinished_uploads_of_shards_are_removed_and_no_others(
 _CHILD = """
 import sys
 from shardpack.exchange.keys import Space
-from shardpack.exchange.pack import pack
+from shardpack.exchange.packing.pack import pack
 from shardpack.storage import open_store
 
 url, folder, prefix, options = sys.argv[1], sys.argv[2], sys.argv[3], eval(sys.argv[4])
@@ -480,7 +480,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         """
 import resource, tempfile
 from shardpack.exchange.keys import Space
-from shardpack.exchange.pack import pack
+from shardpack.exchange.packing.pack import pack
 from shardpack.storage.file import FileStore
 
 def items(count):

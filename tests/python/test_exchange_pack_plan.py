@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardpack.errors import BulkError, UnsafePathError
-from shardpack.exchange.folder_scan import FolderScan, LeftOut, glob_matcher
-from shardpack.exchange.pack_plan import ShardOptions, is_our_shard, loose_name, shard_name
-from shardpack.exchange.pack_source import Limits, Planner
-from shardpack.exchange.shard_items import (
+from shardpack.exchange.packing.folder_scan import FolderScan, LeftOut, glob_matcher
+from shardpack.exchange.packing.plan import ShardOptions, is_our_shard, loose_name, shard_name
+from shardpack.exchange.packing.source import Limits, Planner
+from shardpack.exchange.shard.items import (
     FileReader,
     ItemFailure,
     PreparedItem,
@@ -23,13 +23,13 @@ from shardpack.exchange.shard_items import (
     open_source,
     prepare_item,
 )
-from shardpack.exchange.spool import Spool
+from shardpack.exchange.shard.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from shardpack.exchange.pack_jobs import Job
+    from shardpack.exchange.packing.jobs import Job
 
 
 def tree(folder: Path, *names: str) -> Path:

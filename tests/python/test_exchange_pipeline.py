@@ -12,10 +12,10 @@ import pytest
 from inputs import KIB, MIB
 from reading import foreign_archive, fresh_space, members, noise, put_shard
 from shardpack import crc32c
-from shardpack.exchange.archives import LARGE_BYTES
-from shardpack.exchange.index_cache import CACHE
-from shardpack.exchange.manifest_lines import serialize_entry
-from shardpack.exchange.pipeline import iter_objects
+from shardpack.exchange.manifest.lines import serialize_entry
+from shardpack.exchange.reading.pipeline import iter_objects
+from shardpack.exchange.shard.index_cache import CACHE
+from shardpack.exchange.shard.source import LARGE_BYTES
 from shardpack.hash import blake3
 
 if TYPE_CHECKING:

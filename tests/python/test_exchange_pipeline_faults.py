@@ -20,9 +20,9 @@ from shardpack.errors import (
     ShardReadError,
     StorageError,
 )
-from shardpack.exchange.archives import LARGE_BYTES
-from shardpack.exchange.index_cache import CACHE
-from shardpack.exchange.pipeline import iter_objects
+from shardpack.exchange.reading.pipeline import iter_objects
+from shardpack.exchange.shard.index_cache import CACHE
+from shardpack.exchange.shard.source import LARGE_BYTES
 from shardpack.hash import blake3
 
 if TYPE_CHECKING:
@@ -405,7 +405,7 @@ import os, resource, sys
 sys.path.insert(0, "tests/python")
 from reading import noise, put_shard
 from shardpack.exchange.keys import Space
-from shardpack.exchange.pipeline import iter_objects
+from shardpack.exchange.reading.pipeline import iter_objects
 from shardpack.storage import FileStore
 space = Space(FileStore({str(tmp_path)!r}))
 child = os.fork()
@@ -429,7 +429,7 @@ import os, signal, sys, threading
 sys.path.insert(0, "tests/python")
 from reading import members, put_shard
 from shardpack.exchange.keys import Space
-from shardpack.exchange.pipeline import iter_objects
+from shardpack.exchange.reading.pipeline import iter_objects
 from shardpack.storage import FileStore
 signal.signal(signal.SIGINT, signal.default_int_handler)
 space = Space(FileStore({str(tmp_path)!r}))

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inputs import run_python
-from shardpack.exchange.prefetch import IterationClosedError, Prefetcher, Task, map_ahead
+from shardpack.exchange.reading.prefetch import IterationClosedError, Prefetcher, Task, map_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shardpack.exchange.prefetch import Lane
+    from shardpack.exchange.reading.prefetch import Lane
 
 
 def threads() -> list[threading.Thread]:
@@ -324,7 +324,7 @@ def test_an_interrupt_ends_the_iteration() -> None:
 def test_a_forked_child_is_told_to_begin_its_own_iteration() -> None:
     code = """
 import os
-from shardpack.exchange.prefetch import map_ahead
+from shardpack.exchange.reading.prefetch import map_ahead
 values = map_ahead(lambda n: n, range(1000), concurrency=4)
 assert next(values) == 0
 child = os.fork()
@@ -348,7 +348,7 @@ print("both went on")
 def test_the_interpreter_exits_while_an_iteration_is_open() -> None:
     code = """
 from shardpack import CpuZstd
-from shardpack.exchange.prefetch import map_ahead
+from shardpack.exchange.reading.prefetch import map_ahead
 data = bytes(1 << 20)
 values = map_ahead(lambda _: CpuZstd().compress(data), iter(int, 1), concurrency=4)
 next(values)

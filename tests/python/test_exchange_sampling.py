@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from inputs import REPOSITORY, run_python
 from reading import fresh_space, members, put_shard
-from shardpack.exchange.pipeline import ObjectIterator, iter_objects
-from shardpack.exchange.sampling import Order, Position, iter_segments, iter_units
+from shardpack.exchange.reading.pipeline import ObjectIterator, iter_objects
+from shardpack.exchange.reading.sampling import Order, Position, iter_segments, iter_units
 
 if TYPE_CHECKING:
     from shardpack.exchange.keys import Space

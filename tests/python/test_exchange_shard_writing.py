@@ -17,11 +17,11 @@ from servers import moto_server, rclone_server, s3_server
 from shardpack import decode_object, index_is_trusted
 from shardpack.archive.index import ArchiveIndex
 from shardpack.errors import S4IoError, UnsafePathError
-from shardpack.exchange.archive_target import tar_size
 from shardpack.exchange.keys import Space
-from shardpack.exchange.shard_items import prepare_item
-from shardpack.exchange.shard_writing import put_archive
-from shardpack.exchange.spool import Spool
+from shardpack.exchange.shard.items import prepare_item
+from shardpack.exchange.shard.spool import Spool
+from shardpack.exchange.shard.target import tar_size
+from shardpack.exchange.shard.writing import put_archive
 from shardpack.hash import blake3
 from shardpack.storage.memory import MemoryStore
 
@@ -379,7 +379,7 @@ def test_memory_does_not_grow_with_the_archive() -> None:
         """
 import resource, tempfile
 from shardpack.exchange.keys import Space
-from shardpack.exchange.shard_writing import put_archive
+from shardpack.exchange.shard.writing import put_archive
 from shardpack.storage.file import FileStore
 
 def items(count):

@@ -14,7 +14,7 @@ from fault_proxy import Fault, FaultProxy
 from inputs import KIB, MIB, make
 from shardpack.errors import ObjectNotFoundError, StorageError, UnsafePathError
 from shardpack.exchange import ExchangeStore, S3ExchangeStore
-from shardpack.exchange.index_cache import CACHE
+from shardpack.exchange.shard.index_cache import CACHE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from shardpack.errors import (
     StorageError,
 )
 from shardpack.exchange import ExchangeStore, Manifest, S3ExchangeStore, ShardSizePolicy
-from shardpack.exchange.index_cache import CACHE
+from shardpack.exchange.shard.index_cache import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

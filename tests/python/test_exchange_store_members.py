@@ -13,7 +13,7 @@ from fault_proxy import Fault, FaultProxy
 from inputs import KIB, make
 from shardpack.errors import IntegrityError, ObjectNotFoundError, ShardReadError
 from shardpack.exchange import ArchiveMemberBody, ExchangeStore, S3ExchangeStore
-from shardpack.exchange.index_cache import CACHE
+from shardpack.exchange.shard.index_cache import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ from servers import rclone_server
 from shardpack.archive.index import ArchiveIndex
 from shardpack.errors import ManifestNotFoundError, ObjectNotFoundError, StorageError
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest_append import append
-from shardpack.exchange.manifest_reading import iter_entries
-from shardpack.exchange.manifest_rewrite import overwrite
-from shardpack.exchange.pack import pack
-from shardpack.exchange.shard_writing import put_archive
-from shardpack.exchange.verify import verify
+from shardpack.exchange.manifest.append import append
+from shardpack.exchange.manifest.reading import iter_entries
+from shardpack.exchange.manifest.rewrite import overwrite
+from shardpack.exchange.packing.pack import pack
+from shardpack.exchange.shard.writing import put_archive
+from shardpack.exchange.upkeep.verify import verify
 from shardpack.storage.memory import MemoryStore
 
 if TYPE_CHECKING:

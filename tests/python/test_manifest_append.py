@@ -15,10 +15,10 @@ from shardpack.errors import (
     PreconditionFailedError,
     StorageUnavailableError,
 )
-from shardpack.exchange import manifest_append
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest import append, compact, iter_entries, overwrite
-from shardpack.exchange.manifest_append import Publication
+from shardpack.exchange.manifest import append as manifest_append
+from shardpack.exchange.manifest.append import Publication
+from shardpack.exchange.manifest.manifest import append, compact, iter_entries, overwrite
 from shardpack.storage import MemoryStore
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_references_fold_so_that_the_root_stays_small(store: Flaky, space: Space
 
 
 def test_levels_fold_into_levels(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shardpack.exchange.manifest_root.FOLD", 3)
+    monkeypatch.setattr("shardpack.exchange.manifest.root.FOLD", 3)
     for number in range(100):
         append(space, ROOT, [entry(number)])
     assert names(space) == [str(number) for number in range(100)]
@@ -278,7 +278,7 @@ def test_an_answer_that_got_lost_is_looked_up(
 def test_an_answer_that_got_lost_is_looked_up_below_new_levels(
     store: Flaky, space: Space, monkeypatch: pytest.MonkeyPatch, *, happened: bool
 ) -> None:
-    monkeypatch.setattr("shardpack.exchange.manifest_root.FOLD", 3)
+    monkeypatch.setattr("shardpack.exchange.manifest.root.FOLD", 3)
     for number in range(7):
         append(space, ROOT, [entry(number)])
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from inputs import VECTORS
 from shardpack.errors import InvalidManifestError
-from shardpack.exchange.manifest_lines import (
+from shardpack.exchange.manifest.lines import (
     iter_blocks,
     iter_lines,
     iter_text,

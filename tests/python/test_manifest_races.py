@@ -14,7 +14,7 @@ import pytest
 
 from servers import SERVERS
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest import compact, iter_entries
+from shardpack.exchange.manifest.manifest import compact, iter_entries
 from shardpack.storage import open_store
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ROOT = "set/m.jsonl"
 WRITER = """
 import os, sys
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest import append
+from shardpack.exchange.manifest.manifest import append
 from shardpack.storage import open_store
 url, endpoint, root, name, count, mode, journal = sys.argv[1:]
 options = {"endpoint_url": endpoint} if endpoint else {}

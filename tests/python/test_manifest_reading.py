@@ -14,7 +14,7 @@ from shardpack.errors import (
     UnsafePathError,
 )
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest import append, iter_entries, overwrite
+from shardpack.exchange.manifest.manifest import append, iter_entries, overwrite
 from shardpack.storage import MemoryStore
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_a_circle_is_an_error_that_shows_it(store: Watched) -> None:
 def test_a_tower_of_repeats_ends_with_an_error(
     store: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shardpack.exchange.manifest_reading._MOST_REPEATS", 500)
+    monkeypatch.setattr("shardpack.exchange.manifest.reading._MOST_REPEATS", 500)
     for floor in range(60):
         store.put(f"{floor}.jsonl", ref(f"{floor + 1}.jsonl") * 2)
     store.put("60.jsonl", b"\n")
@@ -134,7 +134,7 @@ def test_long_chains_of_references_are_followed_and_endless_ones_are_not(
         store.put(f"{number}.jsonl", file(f"f{number}") + ref(f"{number + 1}.jsonl"))
     store.put("3000.jsonl", file("last"))
     assert keys(Space(store), "0.jsonl") == [*(f"f{number}" for number in range(3000)), "last"]
-    monkeypatch.setattr("shardpack.exchange.manifest_reading._MOST_DEPTH", 2000)
+    monkeypatch.setattr("shardpack.exchange.manifest.reading._MOST_DEPTH", 2000)
     with pytest.raises(InvalidManifestError, match="beyond 2000"):
         keys(Space(store), "0.jsonl")
 

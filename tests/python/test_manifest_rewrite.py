@@ -12,9 +12,9 @@ from shardpack.errors import (
     ManifestNotFoundError,
     PreconditionFailedError,
 )
-from shardpack.exchange import manifest_append
 from shardpack.exchange.keys import Space
-from shardpack.exchange.manifest import append, compact, iter_entries, overwrite
+from shardpack.exchange.manifest import append as manifest_append
+from shardpack.exchange.manifest.manifest import append, compact, iter_entries, overwrite
 from shardpack.storage import MemoryStore
 
 if TYPE_CHECKING:

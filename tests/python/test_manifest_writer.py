@@ -13,7 +13,7 @@ from shardpack.errors import (
     StorageUnavailableError,
 )
 from shardpack.exchange import ManifestWriterConfig, ShardSizePolicy
-from shardpack.exchange.manifest_writer import ManifestWriter
+from shardpack.exchange.manifest.writer import ManifestWriter
 
 if TYPE_CHECKING:
     from pathlib import Path

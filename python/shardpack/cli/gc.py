@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     console = Console(options)
 
     def collect(_number: int) -> None:
-        from shardpack.exchange import gc as garbage
+        from shardpack.exchange.upkeep import gc as garbage
 
         store, prefix = open_at(options, options.url, folder=True)
         found = garbage.find_garbage(store.space, prefix, older_than_s=options.older_than * 3600)

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     def work(_number: int) -> None:
         store, key = open_at(options, options.url)
         if options.extract:
-            from shardpack.exchange.extract import extract
+            from shardpack.exchange.download.extract import extract
 
             with console.progress(None) as bar:
                 report = extract(

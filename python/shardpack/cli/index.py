@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     facts: list[dict[str, object]] = []
 
     def work(number: int) -> None:
-        from shardpack.exchange.archives import ArchiveSource
+        from shardpack.exchange.shard.source import ArchiveSource
         from shardpack.progress import progress_callback
 
         url = options.urls[number]

@@ -73,7 +73,7 @@ def _facts(store: ExchangeStore, key: str, *, recursive: bool) -> Iterator[dict[
     """Give what one URL lists, a JSON object each."""
     archive, member = split_member(key)
     if member is not None:
-        from shardpack.exchange.archives import shard_entry_of
+        from shardpack.exchange.shard.source import shard_entry_of
 
         for entry in store.list_manifest_files([shard_entry_of(archive)]):
             fact: dict[str, Any] = {**entry}

@@ -154,7 +154,7 @@ def _append(options: argparse.Namespace) -> int:
     console = Console(options)
 
     def work(_number: int) -> None:
-        from shardpack.exchange.manifest_lines import iter_lines
+        from shardpack.exchange.manifest.lines import iter_lines
 
         store, key = open_at(options, options.url)
         if options.file == "-":

@@ -13,7 +13,7 @@ from shardpack.cli.sizes import format_size, size
 from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
 
 if TYPE_CHECKING:
-    from shardpack.exchange.pack import PackReport
+    from shardpack.exchange.packing.pack import PackReport
 
 __all__ = ["add_parser"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
     from shardpack.cli.console import Console
-    from shardpack.exchange.verify import VerifyReport
+    from shardpack.exchange.upkeep.verify import VerifyReport
 
 __all__ = ["verify_url"]
 
@@ -36,7 +36,7 @@ def verify_url(
     Returns:
         The facts, for JSON.
     """
-    from shardpack.exchange.verify import verify
+    from shardpack.exchange.upkeep.verify import verify
 
     try:
         store, key = open_at(options, url)

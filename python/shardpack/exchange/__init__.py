@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     )
     from shardpack.exchange.bodies import ArchiveMemberBody
     from shardpack.exchange.keys import infer_id_from_key, normalize_key, resolve_template
-    from shardpack.exchange.manifest import Manifest
-    from shardpack.exchange.manifest_writer import ManifestWriter
+    from shardpack.exchange.manifest.manifest import Manifest
+    from shardpack.exchange.manifest.writer import ManifestWriter
     from shardpack.exchange.scope import ScopedStore
     from shardpack.exchange.settings import S3Settings
-    from shardpack.exchange.shard import Shard
+    from shardpack.exchange.shard.shard import Shard
     from shardpack.exchange.store import ExchangeStore, S3ExchangeStore
     from shardpack.exchange.types import (
         CompactReport,
@@ -90,11 +90,11 @@ _HOMES = {
     ),
     "shardpack.exchange.bodies": ("ArchiveMemberBody",),
     "shardpack.exchange.keys": ("infer_id_from_key", "normalize_key", "resolve_template"),
-    "shardpack.exchange.manifest": ("Manifest",),
-    "shardpack.exchange.manifest_writer": ("ManifestWriter",),
+    "shardpack.exchange.manifest.manifest": ("Manifest",),
+    "shardpack.exchange.manifest.writer": ("ManifestWriter",),
     "shardpack.exchange.scope": ("ScopedStore",),
     "shardpack.exchange.settings": ("S3Settings",),
-    "shardpack.exchange.shard": ("Shard",),
+    "shardpack.exchange.shard.shard": ("Shard",),
     "shardpack.exchange.store": ("ExchangeStore", "S3ExchangeStore"),
     "shardpack.exchange.types": (
         "CompactReport",

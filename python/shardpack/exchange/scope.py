@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shardpack.exchange.store_base import StoreBase
+    from shardpack.exchange.calls.base import StoreBase
 
 __all__ = ["ScopedStore"]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from shardpack.exchange.calls.manifests import ManifestCalls
+from shardpack.exchange.calls.objects import ObjectCalls
+from shardpack.exchange.calls.upkeep import UpkeepCalls
 from shardpack.exchange.keys import Space, normalize_key
-from shardpack.exchange.store_manifests import ManifestCalls
-from shardpack.exchange.store_objects import ObjectCalls
-from shardpack.exchange.store_upkeep import UpkeepCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from shardpack.exchange.manifest_append import AppendMode
+    from shardpack.exchange.manifest.append import AppendMode
     from shardpack.exchange.settings import S3Settings
 
 __all__ = ["ExchangeStore", "S3ExchangeStore"]

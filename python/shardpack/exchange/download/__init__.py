@@ -1,0 +1,1 @@
+"""Objects, members and whole data sets as local files."""

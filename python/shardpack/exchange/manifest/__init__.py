@@ -1,0 +1,1 @@
+"""Manifests: JSON lines that name objects, shards and other manifests."""

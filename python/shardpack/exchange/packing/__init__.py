@@ -1,0 +1,1 @@
+"""A folder, or a stream of items, into shards and a manifest."""

@@ -1,0 +1,1 @@
+"""Shard archives in a store: written with their index, read by member."""

@@ -1,0 +1,1 @@
+"""What keeps a store in order: check it, remove from it, collect its garbage."""
