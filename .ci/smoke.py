@@ -61,6 +61,16 @@ def main() -> None:
         subprocess.run([command, "compress", "--keep", source], check=True)
         subprocess.run([command, "decompress", "-o", result, f"{source}.s4"], check=True)
         assert result.read_bytes() == data
+
+        store = shardpack.ExchangeStore.open(f"{folder}/store")
+        report = store.pack(folder, "data", exclude=["store"])
+        assert report.items == 3
+        assert store.verify("data/manifest.jsonl").ok
+        members = {
+            entry["member_path"]: body.read()
+            for body, entry in store.iter_objects("data/manifest.jsonl")
+        }
+        assert members["result.txt"] == data
     print(f"Python {platform.python_version()}: shardpack {shardpack.__version__} works")
 
 
