@@ -205,12 +205,12 @@ def _members(bench: _Bench) -> None:
 
 
 def _foreign(bench: _Bench) -> None:
-    """A member of an archive that the peer wrote, which has no index."""
+    """A member, and all members, of an archive that the peer wrote, which has no index."""
     foreign = "shards/foreign.tar.gz"
     folder = bench.files("random", bench.members)
     key = f"{foreign}#{bench.members // 2:06d}.bin"
     with ExitStack() as stack:
-        ours, theirs = bench.sides(stack, OURS, _PEER)
+        ours, theirs, boto3 = bench.sides(stack, OURS, _PEER, "boto3")
         listed = "sets/foreign.jsonl"
         theirs.do("put_shard", folder=str(folder), archive_key=foreign, manifest_key=listed)
         turns = take_turns(
@@ -220,8 +220,12 @@ def _foreign(bench: _Bench) -> None:
             },
             bench.long_rounds,
         )
-        data = f"{bench.members} members, tar.gz of {_PEER}, no index"
+        data = f"{bench.members} members of random, tar.gz of {_PEER}, no index"
         bench.table.compare("the middle member", data, Amount(1, "op"), turns)
+        turns = _take_turns_iterating(bench, listed, [ours, theirs], boto3, foreign)
+    amount = Amount(bench.members, "members")
+    bench.table.compare("iterate a shard", data, amount, turns, {_PEER: Goal("wall", 5)})
+    bench.counted("iterate a shard", data, OURS, {}, ("iterate", {"manifest": listed}))
 
 
 def _iterate(bench: _Bench) -> None:
@@ -229,28 +233,34 @@ def _iterate(bench: _Bench) -> None:
     for kind in ("random", "jsonl"):
         archive, listed = f"shards/all-{kind}.tar.gz", f"sets/all-{kind}.jsonl"
         with ExitStack() as stack:
-            sides = bench.sides(stack, OURS, _PEER)
+            *sides, boto3 = bench.sides(stack, OURS, _PEER, "boto3")
             folder = str(bench.files(kind, bench.members))
             stored, *_ = (
                 sides[0].do("put_shard", folder=folder, archive_key=archive, manifest_key=listed)
             ).given
-            turns = take_turns(
-                {
-                    side.name: lambda side=side, listed=listed: side.do(  # type: ignore[misc]
-                        "iterate", manifest=listed
-                    )
-                    for side in sides
-                },
-                bench.long_rounds,
-            )
+            turns = _take_turns_iterating(bench, listed, sides, boto3, archive)
         data = f"{stored / 1e6:.0f} MB, {bench.members} members of {kind}, tar.gz"
-        expected = [bench.members, bench.members * _MEMBER_SIZE]
-        assert all(turn.given == expected for taken in turns.values() for turn in taken)
         amount = Amount(bench.members, "members")
         bench.table.compare("iterate a shard", data, amount, turns, {_PEER: Goal("wall", 5)})
         for name in (OURS, _PEER):
             limits = {"memory": float(_PREFETCH + _SPARE)} if name == OURS else {}
             bench.counted("iterate a shard", data, name, limits, ("iterate", {"manifest": listed}))
+
+
+def _take_turns_iterating(
+    bench: _Bench, listed: str, sides: list[Side], boto3: Side, archive: str
+) -> dict[str, list[Turn]]:
+    """Iterate over a manifest of one archive, and get the archive alone, which is the floor."""
+    calls: dict[str, Callable[[], Turn]] = {
+        side.name: lambda side=side: side.do("iterate", manifest=listed)  # type: ignore[misc]
+        for side in sides
+    }
+    calls["boto3, the download alone"] = lambda: boto3.do("member", key=archive)
+    turns = take_turns(calls, bench.long_rounds)
+    expected = [bench.members, bench.members * _MEMBER_SIZE]
+    for side in sides:
+        assert all(turn.given == expected for turn in turns[side.name])
+    return turns
 
 
 def _loose(bench: _Bench) -> None:

@@ -87,19 +87,19 @@ class _Shardpack(_Exchange):
         return int(report.bytes_out)
 
     def put_shard(self, folder: str, archive_key: str, manifest_key: str) -> list[int]:
-        """Make an archive of a folder and a manifest that names it; gives some member's place."""
-        from shardpack.exchange.shard.source import ArchiveSource
+        """Make an archive and a manifest that names it; tells sizes and a place of a member."""
+        from shardpack.archive import INDEX_SUFFIX, ArchiveIndex
 
         compression = "gzip" if archive_key.endswith(".gz") else None
         items = [{"source": path, "member_path": path.name} for path in _files(folder)]
         shard = self.store.put_shard_archive(archive_key, items, compression=compression)
         self.store.write_manifest(manifest_key, [shard.entry])
-        index = ArchiveSource(self.store.space, archive_key).validated_index()
-        assert index is not None
+        stored = self.store.objects.read(archive_key + INDEX_SUFFIX)
+        index = ArchiveIndex.from_bytes(stored)
         member = index.member(str(items[len(items) // 2]["member_path"]))
         assert member is not None
-        chunks = max(end - start for start, end in _stored(index))
-        sizes = [index.stored_size, len(index.to_bytes()), chunks]
+        chunk = max(chunk.stored_size for chunk in index.chunks)
+        sizes = [index.stored_size, len(stored), chunk]
         return [*sizes, member.offset, member.offset + member.size]
 
 
@@ -178,12 +178,6 @@ def _files(folder: str) -> list[Path]:
 
 def _size(path: Path) -> int:
     return os.path.getsize(path)
-
-
-def _stored(index: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - imported by one side alone
-    return [
-        (chunk.stored_offset, chunk.stored_offset + chunk.stored_size) for chunk in index.chunks
-    ]
 
 
 def main() -> None:

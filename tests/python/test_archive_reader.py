@@ -448,3 +448,15 @@ def test_members_that_lie_about_their_length_are_refused_or_read_all_the_same() 
         lying = bytearray(stored)
         lying[place] ^= 9
         failure(bytes(lying))
+
+
+def test_the_lists_of_incremental_backups_are_stepped_over(tmp_path: Path) -> None:
+    folder = folder_of({"a": b"1", "sub/b": b"22"}, tmp_path / "files")
+    options = ("--format=gnu", f"--listed-incremental={tmp_path / 'list'}")
+    stored = gnu_tar(folder, *options)
+    found = {
+        member.path: body.read()
+        for member, body in iter_archive(io.BytesIO(stored), None)
+        if member.is_file
+    }
+    assert found == {"a": b"1", "sub/b": b"22"}

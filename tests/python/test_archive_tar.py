@@ -341,3 +341,26 @@ def test_the_quick_check_never_lets_through_what_the_full_one_refuses(path: str)
             check_member_path(path)
     else:
         assert check_member_path(path) == path
+
+
+def test_a_ustar_prefix_counts_whatever_the_version_says() -> None:
+    path = "p" * 80 + "/" + "n" * 80
+    block = bytearray(build_header(path.encode(), 3))
+    # Some writers leave the two digits of the version empty; GNU tar does not look at them.
+    block[263:265] = b"\0\0"
+    block[148:156] = b"        "
+    block[148:156] = b"%06o\0 " % sum(block)
+    found = read_header(reading(bytes(block)))
+    assert found is not None
+    assert found.path == path
+
+
+def test_an_empty_pax_value_takes_back_what_was_said() -> None:
+    info = tarfile.TarInfo("a")
+    info.size = 3
+    plain = info.tobuf(tarfile.USTAR_FORMAT)
+    data = b"8 path=\n8 size=\n"
+    pax = tarfile.TarInfo("x")
+    pax.type, pax.size = tarfile.XHDTYPE, len(data)
+    stream = pax.tobuf(tarfile.USTAR_FORMAT) + data.ljust(512, b"\0") + plain
+    assert read_header(reading(stream)) == TarMember("a", 3, "file", "", 1536)

@@ -10,9 +10,23 @@ import pytest
 
 from fault_proxy import Fault
 from inputs import KIB, MIB, run_python
-from reading import foreign_archive, fresh_space, members, noise, proxied_space, put_shard
+from reading import (
+    CountingStore,
+    foreign_archive,
+    fresh_space,
+    members,
+    noise,
+    proxied_space,
+    put_shard,
+)
 from shardpack.archive import ArchiveIndex
-from shardpack.errors import IntegrityError, ObjectNotFoundError, ShardReadError
+from shardpack.errors import (
+    IntegrityError,
+    ObjectNotFoundError,
+    PreconditionFailedError,
+    ShardReadError,
+)
+from shardpack.exchange.keys import Space
 from shardpack.exchange.shard.access import same_version
 from shardpack.exchange.shard.index_cache import CACHE, IndexCache
 from shardpack.exchange.shard.source import LARGE_BYTES, ArchiveSource
@@ -378,3 +392,55 @@ def test_an_archive_replaced_on_a_server_gives_its_new_bytes(s3_server: S3Server
         assert source.read("x") == b"old"
         put_shard(space, "a.tar.gz", {"x": b"and new"})
         assert source.read("x") == b"and new"
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_members_that_are_asked_for_twice_come_twice(compression: str | None) -> None:
+    space, _ = fresh_space()
+    files = {"a": noise("a", 5 * MIB), "b": noise("b", 5 * MIB)}
+    put_shard(space, "a.tar", files, compression)
+    wanted = ["a", "a", "b", "a", "b", "b"]
+    found = ArchiveSource(space, "a.tar").read_many(wanted)
+    assert [(path, body.read()) for path, body in found] == [(path, files[path]) for path in wanted]
+
+
+def test_going_through_an_archive_asks_for_its_version_once() -> None:
+    space, store = fresh_space()
+    put_shard(space, "a.tar.gz", members(10))
+    store.forget()
+    assert len(list(ArchiveSource(space, "a.tar.gz").iter_members())) == 11
+    assert (store.heads, len(store.reads)) == (1, 2)
+
+
+def test_an_index_too_long_to_be_read_is_not_used(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, _ = fresh_space()
+    files = members(10)
+    put_shard(space, "a.tar.gz", files)
+    monkeypatch.setattr("shardpack.exchange.shard.access.MAX_INDEX_SIZE", 100)
+    source = ArchiveSource(space, "a.tar.gz")
+    assert source.read("m/00003.bin") == files["m/00003.bin"]
+    assert "an index of" in caplog.text
+
+
+def test_a_store_that_shows_no_tags_is_asked_for_none() -> None:
+    class Untagged(CountingStore):
+        """A copy on a server that has no ETags, where no condition can be fulfilled."""
+
+        def get(self, key: str, *, if_match: str | None = None, **options: Any) -> Any:
+            if if_match is not None:
+                raise PreconditionFailedError("no ETag", key=key, status=412)
+            return super().get(key, **options)
+
+    space, store = fresh_space()
+    files = members(30)
+    put_shard(space, "a.tar.gz", files)
+    other = Untagged(store.name, with_etags=False)
+    source = ArchiveSource(Space(other), "a.tar.gz")
+    assert source.read("m/00007.bin") == files["m/00007.bin"]
+    # The index, the refused range is not counted, the tag, the range.
+    assert other.requests == 3
+    other.forget()
+    assert ArchiveSource(Space(other), "a.tar.gz").read("m/00008.bin") == files["m/00008.bin"]
+    assert other.requests == 1

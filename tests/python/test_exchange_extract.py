@@ -251,3 +251,27 @@ def test_a_packed_folder_comes_out_as_it_went_in(space: Space, tmp_path: Path) -
     pack(space, tmp_path / "in", "p", max_entries=7, loose_above=40_000)
     extract(space, "p/manifest.jsonl", tmp_path / "out")
     assert content(tmp_path / "out") == content(tmp_path / "in")
+
+
+@pytest.mark.parametrize("depth", [40, 400, 30_000])
+def test_paths_of_any_depth_are_written_or_refused(
+    space: Space, tmp_path: Path, depth: int
+) -> None:
+    path = "d/" * depth + "f"
+    put(space, {path: b"deep", "last": b"1"})
+    if depth < 1000:
+        assert extract(space, "a.tar.gz", tmp_path).files == 2
+        assert (tmp_path / path).read_bytes() == b"deep"
+        return
+    with pytest.raises(BulkError) as caught:
+        extract(space, "a.tar.gz", tmp_path)
+    assert list(caught.value.failures) == [path]
+    assert (tmp_path / "last").read_bytes() == b"1"
+
+
+def test_two_ways_to_write_one_path_are_one_file(space: Space, tmp_path: Path) -> None:
+    put(space, {"a/b": b"first", "a//b": b"second", "a/./b": b"third"})
+    with pytest.raises(BulkError) as caught:
+        extract(space, "a.tar.gz", tmp_path, overwrite=True)
+    assert set(caught.value.failures) == {"a//b", "a/./b"}
+    assert content(tmp_path) == {"a/b": b"first"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,9 @@ from shardpack.exchange.manifest.reading import iter_entries
 from shardpack.exchange.manifest.rewrite import overwrite
 from shardpack.exchange.packing.pack import pack
 from shardpack.exchange.shard.writing import put_archive
-from shardpack.exchange.upkeep.gc import collect, find_garbage, is_root_key
+from shardpack.exchange.upkeep.gc import collect, find_garbage, is_root_key, sweep
 from shardpack.exchange.upkeep.verify import verify
+from shardpack.storage.base import Upload
 from shardpack.storage.file import FileStore
 from shardpack.storage.memory import MemoryStore
 
@@ -220,6 +222,102 @@ def test_members_that_entries_name_one_by_one_keep_their_archive(space: Space) -
     key = f"{entry['archive_key']}#3"  # type: ignore[typeddict-item]
     overwrite(space, "p/manifest.jsonl", [{"kind": "file", "key": key}])
     assert set(garbage(space).values()) == {"part"}
+
+
+def test_the_same_names_in_a_folder_called_like_the_base_prefix_are_other_objects() -> None:
+    store = MemoryStore("gc-twice")
+    inner = Space(store, "base")
+    pack(inner, items(), "run", max_entries=2)
+    kept = keys(inner)
+    pack(Space(store), items(), "base/base/run", max_entries=2)
+    store.delete("base/base/run/manifest.jsonl")
+    found = find_garbage(inner, "", older_than_s=0)
+    assert {inner.full(item.key) for item in found} == keys(inner) - kept
+    collect(inner, found, dry_run=False)
+    assert keys(inner) == kept
+
+
+def test_keys_that_no_exchange_gives_are_left_alone_and_never_taken_for_others(
+    space: Space,
+) -> None:
+    pack(space, items(), "p", max_entries=2)
+    kept = keys(space)
+    for key in kept:
+        if "/shards/" in key:
+            space.objects.put(key.replace("/shards/", "//shards/"), b"a copy")
+    before = keys(space)
+    found = find_garbage(space, "", older_than_s=0)
+    collect(space, found, dry_run=False)
+    assert keys(space) == before
+
+
+def test_a_manifest_at_a_key_that_no_exchange_gives_keeps_what_it_names(space: Space) -> None:
+    pack(space, items(), "p", max_entries=2)
+    root = space.objects.read("p/manifest.jsonl")
+    space.objects.delete("p/manifest.jsonl")
+    space.objects.put("p//manifest.jsonl", root)
+    assert garbage(space) == {}
+
+
+@pytest.mark.parametrize("name", ["manifest", "index.json", "all.ndjson"])
+def test_a_manifest_with_a_name_of_its_own_keeps_what_it_names(space: Space, name: str) -> None:
+    for n in range(3):
+        append(space, f"a/{name}", [{"kind": "file", "key": f"k{n}"}])
+    pack(space, items(), "p", max_entries=2, manifest_key="p/manifest.jsonl")
+    overwrite(space, f"p/{name}", list(iter_entries(space, "p/manifest.jsonl")))
+    space.objects.delete("p/manifest.jsonl")
+    # Neighbours of other kinds: empty, binary, JSON of something else, a line without an end.
+    for key, data in {
+        "empty": b"",
+        "x.bin": b"\0\1",
+        "x.json": b'{"a": 1}',
+        "y": b"{" * 99,
+    }.items():
+        space.objects.put(f"a/{key}", data)
+        space.objects.put(f"p/{key}", data)
+    assert set(garbage(space).values()) == {"part"}
+    assert len(garbage(space)) == 1
+    assert garbage(space, "a") == {}
+
+
+def test_lines_of_data_that_a_manifest_names_are_no_manifest(space: Space) -> None:
+    left = killed_before_the_manifest(space, "bad")
+    space.objects.put("data/events.jsonl", b'{"event": 1}\n')
+    with pytest.raises(InvalidManifestError, match=r"data/events\.jsonl"):
+        garbage(space)
+    overwrite(space, "manifest.jsonl", [{"kind": "file", "key": "data/events.jsonl"}])
+    assert set(garbage(space)) == left
+    report = verify(space, "")
+    assert (report.findings, report.objects) == ((), 1)
+
+
+def test_an_upload_that_cannot_be_removed_is_told_and_stops_nothing(space: Space) -> None:
+    class Refusing(MemoryStore):
+        def iter_uploads(self, prefix: str = "") -> Iterator[Upload]:
+            for key in ("a", "b"):
+                if key.startswith(prefix):
+                    yield Upload(key, f"id of {key}", datetime(2020, 1, 1, tzinfo=UTC))
+
+        def abort_upload(self, upload: Upload) -> None:
+            if upload.key == "a":
+                raise StorageError("no", key="a")
+            aborted.append(upload.key)
+
+    assert isinstance(space.objects, MemoryStore)
+    aborted: list[str] = []
+    refusing = Space(Refusing(space.objects.name))
+    found = find_garbage(refusing, "", older_than_s=0)
+    swept = sweep(refusing, found)
+    assert list(swept.failures) == ["a"]
+    assert [item.key for item in swept.removed] == aborted == ["b"]
+
+
+def test_only_what_was_removed_counts(space: Space) -> None:
+    killed_before_the_manifest(space, "run")
+    found = find_garbage(space, "run", older_than_s=0)
+    pack(space, items(word="run"), "run", max_entries=2)
+    swept = sweep(space, found)
+    assert (swept.removed, swept.failures) == ((), {})
 
 
 def test_roots_are_told_from_parts() -> None:

@@ -150,6 +150,14 @@ def test_the_base_prefix_is_put_before_keys_once() -> None:
     assert Space(MemoryStore("keys")).full("a") == "a"
 
 
+@pytest.mark.parametrize("full", ["base/a", "base/base/a", "base/base/base/a", "base/base", "base"])
+def test_the_relative_form_of_a_key_leads_back_to_it(full: str) -> None:
+    space = Space(MemoryStore("keys"), "base")
+    if full != "base":
+        assert space.full(space.relative(full)) == full
+    assert Space(MemoryStore("keys")).relative(full) == full
+
+
 def test_prefixes_to_list_stay_inside_of_the_base_prefix() -> None:
     space = Space(MemoryStore("keys"), "base")
     assert space.full_prefix("") == "base/"

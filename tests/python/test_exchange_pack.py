@@ -16,7 +16,12 @@ import pytest
 
 from inputs import KIB, MIB, make, python_environment, run_python
 from servers import moto_server, rclone_server
-from shardpack.errors import BulkError, ConcurrencyUnsupportedError, StorageUnavailableError
+from shardpack.errors import (
+    BulkError,
+    ConcurrencyUnsupportedError,
+    S3ExchangeError,
+    StorageUnavailableError,
+)
 from shardpack.exchange.download.extract import extract
 from shardpack.exchange.keys import Space
 from shardpack.exchange.manifest.reading import iter_entries
@@ -176,6 +181,57 @@ def test_without_resume_everything_is_sent(space: Space) -> None:
     report = pack(space, items(10), "p", max_entries=5, resume=False)
     assert report.skipped == 0
     assert report.bytes_out > 0
+
+
+def test_what_is_sent_again_is_not_named_again(space: Space) -> None:
+    first = pack(space, items(10), "p", max_entries=5)
+    expected = list(iter_entries(space, "p/manifest.jsonl"))
+    report = pack(space, items(10), "p", max_entries=5, resume=False)
+    assert (first.added_entries, report.added_entries) == (2, 0)
+    for key in archives(space):
+        space.objects.delete(key)
+    assert pack(space, items(10), "p", max_entries=5).added_entries == 0
+    assert list(iter_entries(space, "p/manifest.jsonl")) == expected
+
+
+@pytest.mark.parametrize("append", ["conditional", "listed", "single-writer"])
+def test_an_empty_folder_has_an_empty_manifest(space: Space, tmp_path: Path, append: Any) -> None:
+    report = pack(space, tmp_path, "p", append=append)
+    assert (report.items, report.added_entries) == (0, 0)
+    assert list(iter_entries(space, report.manifest_key)) == []
+    # One that is there stays as it is.
+    pack(space, items(3), "p", append=append)
+    expected = list(iter_entries(space, "p/manifest.jsonl"))
+    pack(space, tmp_path, "p", append=append)
+    assert list(iter_entries(space, "p/manifest.jsonl")) == expected
+    assert len(expected) == 1
+
+
+def test_a_shard_that_goes_while_the_manifest_is_written_is_missed(space: Space) -> None:
+    assert isinstance(space.objects, MemoryStore)
+    pack(space, items(10), "p", max_entries=5)
+    victim = min(archives(space))
+    space.objects.delete("p/manifest.jsonl")
+
+    class Collected(MemoryStore):
+        """Another program takes a shard away at the last moment."""
+
+        def put(self, key: str, *args: Any, **options: Any) -> ObjectInfo:
+            if key == "p/manifest.jsonl":
+                super().delete(victim)
+            return super().put(key, *args, **options)
+
+    with pytest.raises(S3ExchangeError, match="run it again"):
+        pack(Space(Collected(space.objects.name)), items(10), "p", max_entries=5)
+    report = pack(space, items(10), "p", max_entries=5)
+    assert (report.skipped, report.added_entries) == (1, 0)
+    assert verify(space, "p/manifest.jsonl").members == 10
+
+
+def test_a_manifest_is_called_so_that_others_find_it(space: Space) -> None:
+    with pytest.raises(ValueError, match=r"must end in \.jsonl"):
+        pack(space, items(3), "p", manifest_key="p/manifest")
+    assert keys(space) == []
 
 
 def test_links_and_pipes_are_told_about(space: Space, tmp_path: Path) -> None:

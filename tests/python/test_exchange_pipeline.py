@@ -332,3 +332,16 @@ def test_an_iteration_that_ended_has_no_threads() -> None:
 def test_settings_that_make_no_sense_are_refused(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         iter_objects(fresh_space()[0], [], **options)
+
+
+def test_a_large_member_that_was_left_before_its_end_does_not_seem_complete() -> None:
+    space, store = fresh_space()
+    store.put("a.tar", foreign_archive({"large": noise("large", 12 * MIB), "x": b"x"}))
+    with iter_objects(space, "a.tar") as found:
+        body, _ = next(found)
+        body.read(10 * MIB)
+        # The rest has been handed over, so that nothing waits any more.
+        time.sleep(0.2)
+        next(found)
+        with pytest.raises(ValueError, match="went on"):
+            body.read()

@@ -276,6 +276,18 @@ def test_a_member_that_the_manifest_inside_names_must_be_there(*, index: bool) -
 
 
 @pytest.mark.parametrize("index", [True, False])
+def test_a_missing_member_is_told_once_by_iterations_that_go_on(*, index: bool) -> None:
+    space, store = fresh_space()
+    shard = shortened(space, store, index=index)
+    begun = iter_objects(space, [shard], on_error="skip")
+    assert len(list(begun)) == 12
+    assert len(begun.failures) == 1
+    rest = iter_objects(space, [shard], on_error="skip")
+    rest.load_state_dict(begun.state_dict())
+    assert (list(rest), rest.failures) == ([], [])
+
+
+@pytest.mark.parametrize("index", [True, False])
 def test_a_shard_that_was_replaced_is_not_the_one_of_its_entry(*, index: bool) -> None:
     space, _ = fresh_space()
     old: Any = dict(put_shard(space, "a.tar.gz", {"x": b"one"}, index=index))

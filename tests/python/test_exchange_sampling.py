@@ -264,3 +264,22 @@ def test_segments_of_a_shuffle_hold_eight_archives_at_most() -> None:
     assert [segment.number for segment in segments] == [0, 1, 2]
     later = iter_segments(iter_units(entries, expand_shards=True), Order(shuffle=1), first=1)
     assert list(later) == segments[1:]
+
+
+@pytest.mark.parametrize("seed", [None, 4])
+@pytest.mark.parametrize("stop", [1, 5, 19, 20])
+def test_members_of_an_archive_without_an_index_are_gone_on_with(
+    stop: int, seed: int | None
+) -> None:
+    space, _ = fresh_space()
+    files = members(20, 3000)
+    put_shard(space, "a.tar.gz", files, index=False)
+    entries: list[Any] = [{"kind": "file", "key": f"a.tar.gz#{path}"} for path in files]
+    whole = keys_of(iter_objects(space, entries, shuffle=seed))
+    begun = iter_objects(space, entries, shuffle=seed)
+    first = [next(begun)[1] for _ in range(stop)]
+    state = begun.state_dict()
+    begun.close()
+    rest = iter_objects(space, entries, shuffle=seed)
+    rest.load_state_dict(state)
+    assert keys_of((None, entry) for entry in first) + keys_of(rest) == whole

@@ -241,3 +241,33 @@ def test_what_is_named_twice_counts_once() -> None:
     entry = store.put_object("a", b"x")
     assert store.delete_manifest([entry, entry], dry_run=True)["deleted_object_count"] == 1
     assert store.delete_manifest([entry, entry], dedupe=False)["deleted_object_count"] == 2
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"kind": "file", "key": "../x"},
+        {"kind": "file", "key": ""},
+        {"kind": "shard", "archive_key": "a/../../x.tar"},
+        {"kind": "manifest_ref", "key": "../m.jsonl"},
+    ],
+)
+def test_keys_that_climb_are_told_and_stop_nothing(entry: Any) -> None:
+    store = fresh_memory(BASE)
+    fill(store, "a", "b")
+    entries: list[Any] = [store.put_object("a", b"x"), entry, store.put_object("b", b"x")]
+    store.write_manifest("m.jsonl", entries)
+    report = store.delete_manifest("m.jsonl")
+    assert report["deleted_object_count"] == 2
+    assert report["deleted_manifest_count"] == 0
+    assert list(report["errors"]) == [entry.get("key", entry.get("archive_key"))]
+    assert list(store.list_keys()) == ["m.jsonl"]
+
+
+def test_fields_of_other_types_are_not_taken_for_names() -> None:
+    store = fresh_memory()
+    fill(store, "a")
+    entry: Any = {"kind": "file", "key": "a", "member_path": 5, "archive_key": 7}
+    store.write_manifest("m.jsonl", [entry])
+    assert store.delete_manifest("m.jsonl")["errors"] == {}
+    assert keys(store) == []

@@ -357,3 +357,38 @@ def test_a_server_is_checked_like_a_memory(rclone_server: S3Server) -> None:
         body = path.read_bytes()
         path.write_bytes(flipped(body, len(body) // 2))
         assert not verify(space, "p").ok
+
+
+HOSTILE: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "file", "key": "../x"}, "unsafe"),
+    ({"kind": "file", "key": ""}, "unsafe"),
+    ({"kind": "file", "key": "a\0b"}, "unsafe"),
+    ({"kind": "shard", "archive_key": "../x.tar"}, "unsafe"),
+    ({"kind": "manifest_ref", "key": "../x.jsonl"}, "unsafe"),
+    ({"kind": "manifest_ref", "key": "../x/", "layout": "listed"}, "unsafe"),
+    ({"kind": "file", "key": "a", "etag": 5, "meta": 3, "crc32c": [1]}, "crc32c"),
+    ({"kind": "file", "key": "a.tar#f/03", "member_path": 5, "archive_key": 7}, ""),
+    ({"kind": "shard", "archive_key": "a.tar", "meta": [1]}, ""),
+    ({"kind": "shard", "archive_key": "a.tar", "index_key": 5}, "index"),
+    ({"kind": "shard", "archive_key": "a.tar", "index_key": "../i"}, "index"),
+    ({"kind": "shard", "archive_key": "a.tar", "internal_manifest_path": [1]}, "manifest"),
+    ({"kind": "shard", "archive_key": "a.tar", "compression": {}, "count": "q"}, "count"),
+    ({"kind": "shard", "archive_key": "a.tar", "meta": {"etag": {"a": 1}}}, ""),
+]
+
+
+@pytest.mark.parametrize(("entry", "problem"), HOSTILE)
+@pytest.mark.parametrize("full", [True, False])
+def test_entries_that_make_no_sense_are_found_and_stop_nothing(
+    space: Space, entry: Any, problem: str, *, full: bool
+) -> None:
+    space.objects.put("a", b"hello")
+    put_archive(space, "a.tar", items(), compression=None)
+    missing: Any = {"kind": "file", "key": "gone"}
+    overwrite(space, "m.jsonl", [entry, missing])
+    found = {kind for kind, _ in problems(space, "m.jsonl", full=full)}
+    assert "missing" in found
+    if problem and (full or problem in {"unsafe", "index"}):
+        assert problem in found
+    if not problem:
+        assert found == {"missing"}

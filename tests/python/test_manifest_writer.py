@@ -12,13 +12,14 @@ from shardpack.errors import (
     InvalidManifestError,
     StorageUnavailableError,
 )
-from shardpack.exchange import ManifestWriterConfig, ShardSizePolicy
+from shardpack.exchange import ExchangeStore, ManifestWriterConfig, ShardSizePolicy
 from shardpack.exchange.manifest.writer import ManifestWriter
+from shardpack.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from shardpack.exchange import ExchangeStore
+    from shardpack.storage.base import ObjectInfo
 
 KEY = "runs/m.jsonl"
 PART = re.compile(r"runs/manifests/part-\d{8}-\d{6}-[0-9a-f]{8}\.jsonl")
@@ -376,3 +377,29 @@ def test_a_shard_that_failed_keeps_its_number_for_the_next_try(
     assert not writer.is_closed
     writer.close()
     assert names(store) == ["runs/shards/shard-000001.tar"]
+
+
+@pytest.mark.parametrize("mode", ["append_parts", "overwrite"])
+def test_what_a_failed_close_may_have_published_is_not_removed(mode: Any) -> None:
+    class AnswerLost(MemoryStore):
+        def put(self, key: str, *args: Any, **options: Any) -> ObjectInfo:
+            info = super().put(key, *args, **options)
+            if key == KEY:
+                error = StorageUnavailableError("the answer got lost", key=key)
+                error.ambiguous = True
+                raise error
+            return info
+
+    store = ExchangeStore(AnswerLost(f"answer-lost-{mode}"), append="single-writer")
+    options: Any = {"mode": mode, "shard_size": ShardSizePolicy(max_entries=2)}
+
+    def write() -> None:
+        with store.open_manifest_writer(KEY, **options) as writer:
+            for number in range(4):
+                writer.add_to_shard(f"{number}", b"x")
+            writer.close()
+
+    with pytest.raises(StorageUnavailableError):
+        write()
+    bodies = [body.read() for body, _ in store.iter_objects(KEY)]
+    assert bodies == [b"x"] * 4

@@ -377,7 +377,7 @@ def test_a_part_that_fails_for_good_removes_the_upload(store: S3Store, proxy: Fa
     )
     with pytest.raises(AccessDeniedError):
         store.put("big", make("noise", 11 * MIB))
-    assert proxy.count("DELETE") == 1
+    assert proxy.count("DELETE", "/big") == 1
     assert list(store.iter_uploads()) == []
     assert not store.exists("big")
     with pytest.raises(AccessDeniedError):

@@ -351,8 +351,6 @@ def _decode(
 ) -> bytes:
     if compression is None:
         return bytes(stored)
-    if table.bits is not None and table.windows is not None:
-        return gzip_resume(table.windows[first], table.bits[first], stored, size)
     if compression == "gzip" and table.windows is not None and table.bits is not None:
         return gzip_resume(table.windows[first], table.bits[first], stored, size)
     if compression == "gzip":

@@ -14,9 +14,9 @@ Stored beside the archive under ``<archive key>.shardindex``. What it is made of
   readers MUST ignore those that they do not know.
 * Line 2 MUST be an object with ``stored`` and ``original``, the length of each chunk, and
   ``crc32c``, the CRC32C of each decoded chunk as a number, or ``null`` for all. Lengths MUST be
-  positive and add up to ``stored_size`` and ``original_size``. There MAY be no chunks: where
-  ``compression`` is ``null`` an offset of the tar stream then is an offset of the archive, else
-  members can only be read by going through the archive.
+  positive, ``original`` at most 2^30, and add up to ``stored_size`` and ``original_size``. There
+  MAY be no chunks: where ``compression`` is ``null`` an offset of the tar stream then is an offset
+  of the archive, else members can only be read by going through the archive.
 * Line 2 MAY have ``bits`` and ``windows`` where ``compression`` is ``"gzip"``: the chunks then
   begin at checkpoints, with so many bits of the first byte (0 to 7) belonging to the chunk before,
   and the decoder must have seen so many bytes (0 to 32768). Those bytes MUST follow the text.

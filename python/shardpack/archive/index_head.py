@@ -9,6 +9,7 @@ import orjson
 
 from shardpack.archive.chunks import ChunkTable
 from shardpack.archive.compression import READABLE_COMPRESSIONS
+from shardpack.batch import MAX_CHUNK_BYTES
 from shardpack.errors import ShardReadError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class IndexHead:
     def chunks(self) -> ChunkTable:
         """Give the chunks."""
         stored = self._numbers("stored", 1, _MOST_SIZE)
-        original = self._numbers("original", 1, _MOST_SIZE)
+        original = self._numbers("original", 1, MAX_CHUNK_BYTES)
         checksums = bits = windows = None
         if self._table.get("crc32c") is not None:
             checksums = self._numbers("crc32c", 0, 2**32 - 1)

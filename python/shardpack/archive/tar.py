@@ -72,6 +72,8 @@ _KINDS = {
     b"g": "pax-global",
 }
 _WITH_DATA = frozenset(("file", "sparse", "long-name", "long-link", "pax", "pax-global", "other"))
+# A folder of an incremental backup of GNU tar, whose data list what was in it.
+_DUMPED_FOLDER = b"D"
 _EXTENSIONS = frozenset(("long-name", "long-link", "pax", "pax-global"))
 
 
@@ -281,10 +283,11 @@ def _parse_any(block: bytes, key: str | None, offset: int) -> TarHeader | None:
             f"tar header with a bad size {block[124:136]!r}", key=key, offset=offset
         )
     name = _text(block[:100])
-    if block[257:265] == _USTAR and block[345]:
+    # Writers differ in the version that follows the magic.
+    if block[257:263] == _USTAR[:6] and block[345]:
         name = f"{_text(block[345:500])}/{name}"
     kind = _KINDS.get(block[156:157], "other")
-    if kind not in _WITH_DATA:
+    if kind not in _WITH_DATA and block[156:157] != _DUMPED_FOLDER:
         size = 0
     link_path = _text(block[157:257]) if kind in ("hardlink", "symlink") else ""
     return TarHeader(name, size, kind, link_path)
@@ -374,7 +377,7 @@ def _heeded(records: Mapping[str, str]) -> dict[str, str]:
     """Leave out what is not looked at, so that what is said of all members stays small."""
     heeded = {name: records[name] for name in _HEEDED if name in records}
     if any(name.startswith(_SPARSE) for name in records):
-        heeded[_SPARSE] = ""
+        heeded[_SPARSE] = "1"
     return heeded
 
 
@@ -408,11 +411,12 @@ def _described(
     key: str | None,
 ) -> TarMember:
     """Apply what earlier headers said; PAX wins over GNU, the member's own over the global ones."""
-    pax = {**pax_global, **said}
-    path = pax.get("path", said.get("GNU.path", header.path))
+    # A value without bytes takes back what was said before.
+    pax = {name: value for name, value in {**pax_global, **said}.items() if value}
+    path = pax.get("path", pax.get("GNU.path", header.path))
     link_path = header.link_path
     if header.kind in ("hardlink", "symlink"):
-        link_path = pax.get("linkpath", said.get("GNU.linkpath", link_path))
+        link_path = pax.get("linkpath", pax.get("GNU.linkpath", link_path))
     size = header.size
     kind = header.kind
     if "size" in pax and kind in _WITH_DATA:

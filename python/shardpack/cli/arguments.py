@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shardpack.cli.inputs import STANDARD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "Verbs",
@@ -17,6 +20,7 @@ __all__ = [
     "add_quiet",
     "add_removal",
     "add_threads",
+    "count_of",
     "new_parser",
 ]
 
@@ -106,7 +110,11 @@ def add_removal(parser: argparse.ArgumentParser) -> None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add ``--threads``."""
     parser.add_argument(
-        "-T", "--threads", type=_count, metavar="N", help="threads to work with (default: all)"
+        "-T",
+        "--threads",
+        type=count_of("threads"),
+        metavar="N",
+        help="threads to work with (default: all)",
     )
 
 
@@ -128,7 +136,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
-    return int(text)
+def count_of(what: str) -> Callable[[str], int]:
+    """Make a reader of numbers from 1 on.
+
+    Args:
+        what: What is counted, for the message.
+    """
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {what}")
+        return int(text)
+
+    return read

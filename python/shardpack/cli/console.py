@@ -8,13 +8,14 @@ import threading
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
-from shardpack.errors import ShardpackError
+from shardpack.errors import BulkError, ShardpackError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = [
     "EXIT_BROKEN_PIPE",
@@ -39,6 +40,7 @@ EXIT_TERMINATED = 143
 # What a file can do wrong. Anything else is a fault of this program and deserves its traceback.
 EXPECTED_ERRORS = (ShardpackError, OSError, ValueError, MemoryError)
 
+_MOST_NAMED = 20
 _SMALL_FILES_AT_ONCE = 8
 _SMALL_FILES_AHEAD = 64
 
@@ -63,6 +65,8 @@ def describe(error: BaseException, name: str | None = None) -> str:
         text = error.strerror.lower()
         other = _text(error.filename)
         return text if error.filename in (None, name) else f"{other}: {text}"
+    if isinstance(error, BulkError) and isinstance(error.__cause__, FileExistsError):
+        return f"{error}; use -f to replace files"
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -83,9 +87,17 @@ class Console:
         """The exit code so far."""
         return EXIT_FAILED if self.failed else EXIT_OK
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody sees bars."""
+        return self._show_progress
+
     def error(self, name: str, error: BaseException | str) -> None:
         """Report that a file failed."""
         self.failed = True
+        if isinstance(error, BulkError) and len(error.failures) > 1:
+            for path, reason in islice(error.failures.items(), _MOST_NAMED):
+                self._tell(f"{paint('shardpack:', 'red', sys.stderr)} {printable(path)}: {reason}")
         text = error if isinstance(error, str) else describe(error, name)
         self._tell(f"{paint('shardpack:', 'red', sys.stderr)} {printable(name)}: {text}")
 
@@ -137,6 +149,29 @@ class Console:
                 yield bar
             finally:
                 self._bar = None
+
+    @contextmanager
+    def growing_progress(self, sizes: Callable[[], Iterable[int]]) -> Iterator[Any]:
+        """Show a bar on a terminal whose total is found out while the work has begun.
+
+        Args:
+            sizes: Gives the bytes of one thing after the other.
+
+        Yields:
+            As ``progress``.
+        """
+        with self.progress(None) as bar:
+            if bar is None:
+                yield None
+                return
+            done = threading.Event()
+            thread = threading.Thread(target=_find_total, args=(bar, sizes, done), daemon=True)
+            thread.start()
+            try:
+                yield bar
+            finally:
+                done.set()
+                thread.join()
 
     def each(
         self,
@@ -201,6 +236,20 @@ class Console:
             print(line, file=stream, flush=True)
             if self._bar is not None:
                 self._bar.refresh()
+
+
+def _find_total(bar: Any, sizes: Callable[[], Iterable[int]], done: threading.Event) -> None:  # noqa: ANN401 - a bar of tqdm
+    total = 0
+    try:
+        for size in sizes():
+            if done.is_set():
+                return
+            total += size
+    except EXPECTED_ERRORS:
+        # The work itself meets the same, and tells it.
+        return
+    bar.total = total
+    bar.refresh()
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
-from shardpack.cli.sizes import format_size
+from shardpack.cli.sizes import counted, format_size
 from shardpack.cli.store_options import URL_HELP, add_store, open_at
-
-if TYPE_CHECKING:
-    import argparse
 
 __all__ = ["add_parser"]
 
@@ -37,7 +35,7 @@ def add_parser(verbs: arguments.Verbs) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="name it, remove nothing")
     parser.add_argument(
         "--older-than",
-        type=float,
+        type=_hours,
         default=24.0,
         metavar="HOURS",
         help="leave what is younger (default: 24)",
@@ -46,6 +44,16 @@ def add_parser(verbs: arguments.Verbs) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
     add_store(parser)
     parser.set_defaults(run=run)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 <= hours < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours")
+    return hours
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,10 +65,12 @@ def run(options: argparse.Namespace) -> int:
 
         store, prefix = open_at(options, options.url, folder=True)
         found = garbage.find_garbage(store.space, prefix, older_than_s=options.older_than * 3600)
-        failures = garbage.collect(store.space, found, dry_run=options.dry_run)
-        for key, error in failures.items():
-            console.error(key, error)
-        gone = [item for item in found if item.key not in failures]
+        gone = tuple(found)
+        if not options.dry_run:
+            swept = garbage.sweep(store.space, found)
+            gone = swept.removed
+            for key, error in swept.failures.items():
+                console.error(key, error)
         if options.json:
             print(json.dumps([asdict(item) for item in gone], indent=2, default=str))
             return
@@ -70,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         total = format_size(sum(item.size for item in gone))
         console.note(
             options.url,
-            f"{len(gone)} objects, {total} "
+            f"{counted(len(gone), 'object')}, {total} "
             + ("would be removed" if options.dry_run else "removed"),
         )
 

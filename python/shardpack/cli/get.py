@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console
-from shardpack.cli.sizes import format_size
-from shardpack.cli.store_options import URL_HELP, add_store, open_at, split_member
+from shardpack.cli.sizes import counted, format_size
+from shardpack.cli.store_options import URL_HELP, add_store, dataset_key, open_at, split_member
+from shardpack.progress import progress_callback
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    from shardpack.exchange import ExchangeStore
 
 __all__ = ["add_parser"]
 
@@ -21,6 +25,7 @@ _EXAMPLES = f"""\
   shardpack get s3://bucket/data/big.bin copy.bin
   shardpack get s3://bucket/shards/a.tar.gz#2024/cat.jpg      one member, without the archive
   shardpack get -x s3://bucket/photos/manifest.jsonl photos   everything it names, unpacked
+  shardpack get -x s3://bucket/photos photos                  the same
   shardpack get -x s3://bucket/shards/a.tar.gz photos         all members
 
 {URL_HELP}"""
@@ -54,17 +59,24 @@ def run(options: argparse.Namespace) -> int:
         if options.extract:
             from shardpack.exchange.download.extract import extract
 
-            with console.progress(None) as bar:
+            key = dataset_key(store, key)
+            with console.growing_progress(lambda: _sizes(store, key)) as bar:
                 report = extract(
                     store.space, key, options.target, overwrite=options.force, progress=bar
                 )
             fact = {"files": report.files, "bytes": report.bytes, "target": options.target}
-            text = f"{report.files} files, {format_size(report.bytes)}"
+            text = f"{counted(report.files, 'file')}, {format_size(report.bytes)}"
         else:
+            if not key or key.endswith("/"):
+                raise ValueError("this is a prefix, not an object; -x unpacks a dataset")
             path = _target(key, options.target)
             if not options.force and os.path.lexists(path):
                 raise FileExistsError(17, "File exists", path)
-            store.download_object(key, path)
+            total = (
+                store.get_object_metadata(key)["ContentLength"] if console.shows_progress else None
+            )
+            with console.progress(total) as bar:
+                store.download_object(key, path, progress=progress_callback(bar))
             size = os.path.getsize(path)
             fact = {"files": 1, "bytes": size, "target": path}
             text = f"{format_size(size)} to {path}"
@@ -74,6 +86,13 @@ def run(options: argparse.Namespace) -> int:
             console.summary(options.url, text)
 
     return console.each([options.url], work)
+
+
+def _sizes(store: ExchangeStore, key: str) -> Iterator[int]:
+    from shardpack.exchange.shard.source import shard_entry_of
+
+    entries = store.list_manifest_files(key if store.is_manifest(key) else [shard_entry_of(key)])
+    return (entry.get("size_bytes") or 0 for entry in entries if entry["kind"] != "manifest_ref")
 
 
 def _target(key: str, target: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console
+from shardpack.cli.sizes import counted
 from shardpack.cli.store_options import URL_HELP, add_store, open_at
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
             index = ArchiveSource(store.space, key).build_index(progress=progress_callback(bar))
         facts.append({"url": url, "members": len(index.members), "chunks": len(index.chunks)})
         if not options.json:
-            console.note(url, f"{len(index.members)} members, {len(index.chunks)} chunks")
+            members, chunks = len(index.members), len(index.chunks)
+            console.note(url, f"{counted(members, 'member')}, {counted(chunks, 'chunk')}")
 
     status = console.each(options.urls, work)
     if options.json:

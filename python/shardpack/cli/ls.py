@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
-from shardpack.cli.sizes import format_size
+from shardpack.cli.sizes import counted, format_size
 from shardpack.cli.store_options import URL_HELP, add_store, open_at, split_member
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             elif not options.quiet:
                 console.say(_line(fact, long=options.long))
         if options.summary and not options.json:
-            console.say(f"{count} objects, {format_size(total)}")
+            console.say(f"{counted(count, 'object')}, {format_size(total)}")
         if not count and key and not key.endswith(("/", "#")):
             console.error(options.urls[number], "there is nothing under this name")
 

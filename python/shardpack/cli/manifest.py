@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
-from shardpack.cli.sizes import format_size
+from shardpack.cli.sizes import counted, format_size
 from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def _add_show(actions: arguments.Verbs) -> None:
 """,
     )
     parser.add_argument("url", metavar="URL", help="the manifest")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N entries")
+    parser.add_argument(
+        "--limit", type=arguments.count_of("entries"), metavar="N", help="only the first N entries"
+    )
     parser.add_argument("--tree", action="store_true", help="references as they are")
     parser.add_argument("--members", action="store_true", help="the members of shards too")
     arguments.add_json(parser)
@@ -75,6 +77,7 @@ The old parts stay until `shardpack gc` removes them: somebody may be reading th
     parser.add_argument(
         "--members", action="store_true", help="list the members in place of their shards"
     )
+    add_append(parser)
     arguments.add_json(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
     add_store(parser)
@@ -143,8 +146,8 @@ def _compact(options: argparse.Namespace) -> int:
         else:
             console.note(
                 options.url,
-                f"{report['total_entries']} entries, {report['resolved_refs']} references "
-                f"resolved; {target}",
+                f"{counted(report['total_entries'], 'entry')}, "
+                f"{counted(report['resolved_refs'], 'reference')} resolved; {target}",
             )
 
     return console.each([options.url], work)
@@ -166,6 +169,6 @@ def _append(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps({"key": key, "appended": len(entries)}))
         else:
-            console.note(options.url, f"{len(entries)} entries added")
+            console.note(options.url, f"{counted(len(entries), 'entry')} added")
 
     return console.each([options.url], work)

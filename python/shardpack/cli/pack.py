@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
-from shardpack.cli.console import Console
-from shardpack.cli.sizes import format_size, size
+from shardpack.cli.console import Console, printable
+from shardpack.cli.sizes import counted, format_size, size
 from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
     from shardpack.exchange.packing.pack import PackReport
 
 __all__ = ["add_parser"]
@@ -49,7 +51,11 @@ def add_parser(verbs: arguments.Verbs) -> None:
     )
     parser.add_argument("-l", "--level", type=int, metavar="N", help="compression level")
     parser.add_argument(
-        "--max-entries", type=_count, default=10_000, metavar="N", help="most files of a shard"
+        "--max-entries",
+        type=arguments.count_of("files"),
+        default=10_000,
+        metavar="N",
+        help="most files of a shard (default: 10000)",
     )
     parser.add_argument(
         "--max-bytes",
@@ -81,19 +87,13 @@ def add_parser(verbs: arguments.Verbs) -> None:
     parser.set_defaults(run=run)
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of files")
-    return int(text)
-
-
 def run(options: argparse.Namespace) -> int:
     """Pack the folder; gives the exit code."""
     console = Console(options)
 
     def work(_number: int) -> None:
         store, prefix = open_at(options, options.url, folder=True)
-        with console.progress(None) as bar:
+        with console.growing_progress(lambda: _sizes(options)) as bar:
             report = store.pack(
                 options.folder,
                 prefix,
@@ -110,17 +110,35 @@ def run(options: argparse.Namespace) -> int:
                 progress=bar,
             )
         if options.json:
-            print(json.dumps(asdict(report), indent=2, default=str))
+            left_out = [found._asdict() for found in report.left_out]
+            print(json.dumps({**asdict(report), "left_out": left_out}, indent=2))
         else:
+            if report.left_out:
+                console.note(options.folder, _left_out(report))
             console.note(options.url, _sentence(report))
 
-    return console.each([options.folder], work)
+    # Files are named in messages anyway; what the store refuses is about the URL.
+    return console.each([options.url], work)
+
+
+def _sizes(options: argparse.Namespace) -> Iterator[int]:
+    from shardpack.exchange.packing.folder_scan import FolderScan
+
+    scan = FolderScan(options.folder, include=options.include or (), exclude=options.exclude or ())
+    return (found.size for found in scan)
+
+
+def _left_out(report: PackReport) -> str:
+    count, first = len(report.left_out), report.left_out[0]
+    kind = {"symlink": "symbolic link", "special": "special file", "loop": "loop"}[first.reason]
+    others = f", and {counted(count - 1, 'other')}" if count > 1 else ""
+    return f"left out {printable(first.path)}, a {kind}{others}"
 
 
 def _sentence(report: PackReport) -> str:
-    shards = f"{report.shards} shard{'' if report.shards == 1 else 's'}"
     there = f" ({report.skipped} there already)" if report.skipped else ""
     return (
-        f"{report.items} files, {format_size(report.bytes_in)} in {shards}{there}, "
+        f"{counted(report.items, 'file')}, {format_size(report.bytes_in)} in "
+        f"{counted(report.shards, 'shard')}{there}, "
         f"{format_size(report.bytes_out)} sent; {report.manifest_key}"
     )

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
+from shardpack.cli.sizes import counted
 from shardpack.cli.store_options import URL_HELP, add_store, open_at
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    from shardpack.exchange import ExchangeStore
 
 __all__ = ["add_parser"]
+
+_BATCH = 1000
 
 _EXAMPLES = f"""\
   shardpack rm s3://bucket/data/old.bin
@@ -67,8 +74,9 @@ def _remove_manifest(options: argparse.Namespace, console: Console, url: str) ->
     if not options.json:
         console.note(
             url,
-            f"{report['deleted_object_count']} objects, {report['deleted_archive_count']} "
-            f"archives, {report['deleted_manifest_count']} manifests "
+            f"{counted(report['deleted_object_count'], 'object')}, "
+            f"{counted(report['deleted_archive_count'], 'archive')}, "
+            f"{counted(report['deleted_manifest_count'], 'manifest')} "
             + ("would be removed" if options.dry_run else "removed"),
         )
     return {"url": url, "dry_run": options.dry_run, **report}
@@ -76,21 +84,36 @@ def _remove_manifest(options: argparse.Namespace, console: Console, url: str) ->
 
 def _remove_objects(options: argparse.Namespace, console: Console, url: str) -> dict[str, object]:
     store, key = open_at(options, url)
+    keys: Iterator[str]
     if options.recursive:
         if not key and not options.all:
             raise ValueError("this names the whole store; name a prefix, or say --all")
-        keys = [info.key for info in store.objects.list(key)]
+        keys = (info.key for info in store.objects.list(key))
     else:
         # Of a single key it is worth knowing that it was not there.
-        keys = [store.objects.head(key).key]
-    failures = {} if options.dry_run else store.objects.delete_many(keys)
-    for failed, error in failures.items():
-        console.error(failed, error)
-    gone = [name for name in keys if name not in failures]
-    if not options.json and not options.quiet:
-        for name in gone:
-            console.say(f"{_verb(options)} {printable(name)}")
+        keys = iter([store.objects.head(key).key, *_sidecars(store, key)])
+    gone: list[str] = []
+    while batch := list(islice(keys, _BATCH)):
+        failures = {} if options.dry_run else store.objects.delete_many(batch)
+        for failed, error in failures.items():
+            console.error(failed, error)
+        for name in batch:
+            if name in failures:
+                continue
+            if options.json:
+                gone.append(name)
+            elif not options.quiet:
+                console.say(f"{_verb(options)} {printable(name)}")
     return {"url": url, "dry_run": options.dry_run, "removed": gone}
+
+
+def _sidecars(store: ExchangeStore, key: str) -> list[str]:
+    """Give the indexes beside an archive: without it they have no use."""
+    from shardpack.exchange.upkeep.delete import SIDECAR_SUFFIXES
+
+    if not store.is_shard(key):
+        return []
+    return [key + suffix for suffix in SIDECAR_SUFFIXES if store.objects.exists(key + suffix)]
 
 
 def _verb(options: argparse.Namespace) -> str:

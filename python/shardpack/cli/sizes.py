@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-__all__ = ["byte_range", "format_ratio", "format_size", "size"]
+__all__ = ["byte_range", "counted", "format_ratio", "format_size", "size"]
 
 _UNITS = "KMGT"
 _SIZE = re.compile(r"([0-9]+)(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
@@ -49,6 +49,12 @@ def format_size(count: int | None) -> str:
         if amount < _KIBI or unit == _UNITS[-1]:
             break
     return f"{amount:.1f} {unit}iB"
+
+
+def counted(count: int, what: str) -> str:
+    """Write how many there are: ``1 shard``, ``2 shards``, ``2 entries``."""
+    many = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else many}"
 
 
 def format_ratio(ratio: float | None) -> str:

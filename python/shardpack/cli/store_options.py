@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
     from shardpack.exchange import ExchangeStore
 
-__all__ = ["URL_HELP", "add_append", "add_store", "is_url", "open_at", "split_member"]
+__all__ = [
+    "MANIFEST_NAME",
+    "URL_HELP",
+    "add_append",
+    "add_store",
+    "dataset_key",
+    "is_url",
+    "open_at",
+    "split_member",
+]
+
+#: What ``pack`` calls a manifest.
+MANIFEST_NAME = "manifest.jsonl"
 
 URL_HELP = """\
 A URL is s3://bucket/key, file:///path/key or a path. ARCHIVE#MEMBER names one file in a shard
@@ -92,6 +104,24 @@ def _root_of(path: str) -> str:
         return path
     archive = path.partition("#")[0]
     return os.path.dirname(archive if os.path.isfile(archive) else path.rstrip("/"))
+
+
+def dataset_key(store: ExchangeStore, key: str) -> str:
+    """Give the key of a manifest or archive; of a folder, that of the manifest in it.
+
+    Args:
+        store: The store.
+        key: What the command line names.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if store.is_manifest(key) or store.is_shard(key):
+        return key
+    inside = f"{key.rstrip('/')}/{MANIFEST_NAME}".lstrip("/")
+    if not store.exists(inside):
+        raise ValueError(f"this is no manifest, no archive, and no folder with a {MANIFEST_NAME}")
+    return inside
 
 
 def split_member(key: str) -> tuple[str, str | None]:

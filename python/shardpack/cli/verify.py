@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
@@ -16,7 +18,7 @@ from shardpack.cli.inputs import (
     usage_error,
 )
 from shardpack.cli.sizes import format_size
-from shardpack.cli.store_options import URL_HELP, add_store, is_url
+from shardpack.cli.store_options import MANIFEST_NAME, URL_HELP, add_store, is_url
 from shardpack.cli.verify_store import verify_url
 from shardpack.container import container_of_name
 from shardpack.files import verify_file
@@ -36,8 +38,9 @@ _EXAMPLES = f"""\
   shardpack verify s3://bucket/photos/manifest.jsonl  all shards and objects that it names
 
 Everything is decoded: every checksum and size is checked, and every entry of a sidecar against the
-frame it stands for. Of a URL everything that its manifests name is read, unless --quick is given:
-then sizes and tags are compared. The exit code is 1 if anything fails.
+frame it stands for. Of a URL, and of a local folder with a manifest.jsonl, everything that the
+manifests name is read, unless --quick is given: then sizes and tags are compared. The exit code is
+1 if anything fails.
 
 {URL_HELP}"""
 
@@ -59,11 +62,21 @@ def add_parser(verbs: arguments.Verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def _is_in_store(options: argparse.Namespace, name: str) -> bool:
+    """Tell what is checked as part of a dataset: URLs, and local manifests and their folders."""
+    if is_url(name):
+        return True
+    if name.endswith(".jsonl"):
+        return os.path.isfile(name)
+    return not options.recursive and os.path.isfile(os.path.join(name, MANIFEST_NAME))
+
+
 def run(options: argparse.Namespace) -> int:
     """Verify the files of the command line; gives the exit code."""
     console = Console(options)
+    in_store = partial(_is_in_store, options)
     inputs = find_inputs(
-        options, console, wanted=lambda name: container_of_name(name) is not None, is_url=is_url
+        options, console, wanted=lambda name: container_of_name(name) is not None, is_url=in_store
     )
     report_nothing_packed(options, console, inputs)
     try:
@@ -73,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     facts: list[dict[str, object]] = []
     with console.progress(total_size(inputs)) as bar:
         for item in inputs:
-            if is_url(item.path):
+            if in_store(item.path):
                 facts.append(verify_url(options, console, item.path, bar))
                 continue
             try:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from shardpack.cli.console import EXPECTED_ERRORS, describe, paint, printable
-from shardpack.cli.sizes import format_size
+from shardpack.cli.sizes import counted, format_size
 from shardpack.cli.store_options import open_at
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ def verify_url(
 
 def _sentence(report: VerifyReport) -> str:
     counts = (
-        f"{report.manifests} manifests, {report.shards} shards, {report.members} members, "
-        f"{report.objects} objects, {format_size(report.bytes)} read"
+        f"{counted(report.manifests, 'manifest')}, {counted(report.shards, 'shard')}, "
+        f"{counted(report.members, 'member')}, {counted(report.objects, 'object')}, "
+        f"{format_size(report.bytes)} read"
     )
     if report.ok:
         return f"{paint('ok', 'green', sys.stdout)}, {counts}"
-    return f"{paint('FAILED', 'red', sys.stdout)}, {len(report.findings)} findings; {counts}"
+    findings = counted(len(report.findings), "finding")
+    return f"{paint('FAILED', 'red', sys.stdout)}, {findings}; {counts}"

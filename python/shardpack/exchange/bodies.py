@@ -213,8 +213,8 @@ class VerifiedBody(ObjectBody):
         self._key = key
         self._member = member
         self._size = entry.get("size_bytes")
-        self._crc32c = entry.get("crc32c")
-        self._blake3 = entry.get("blake3")
+        self._crc32c = _digits(entry.get("crc32c"))
+        self._blake3 = _digits(entry.get("blake3"))
         self._hasher = None if self._blake3 is None else Blake3()
         self._checksum = 0
         self._done = 0
@@ -246,7 +246,7 @@ class VerifiedBody(ObjectBody):
             return
         if self._size is not None and self._size != self._done:
             raise self._differs("size", self._size, self._done)
-        if self._crc32c is not None and int(self._crc32c, 16) != self._checksum:
+        if self._crc32c is not None and self._crc32c != f"{self._checksum:08x}":
             raise self._differs("crc32c", self._crc32c, f"{self._checksum:08x}")
         if self._hasher is not None and self._blake3 != self._hasher.hexdigest():
             raise self._differs("blake3", self._blake3, self._hasher.hexdigest())
@@ -264,6 +264,11 @@ class VerifiedBody(ObjectBody):
             expected=expected,
             actual=actual,
         )
+
+
+def _digits(recorded: object) -> str | None:
+    """Take a digest as it was recorded, in whichever case; entries may hold anything."""
+    return str(recorded).lower() if recorded else None
 
 
 class _Section(ObjectBody):

@@ -200,12 +200,25 @@ class Space:
         return self._under_prefix(checked) + ("/" if prefix.endswith("/") else "")
 
     def relative(self, full_key: str) -> str:
-        """Give the key as callers know it: without the prefix.
+        """Give the key as callers know it: without the prefix, and ``full`` leads back.
 
         Args:
             full_key: A key of the store.
         """
-        return full_key.removeprefix(f"{self.base_prefix}/") if self.base_prefix else full_key
+        if not self.base_prefix:
+            return full_key
+        short = full_key.removeprefix(f"{self.base_prefix}/")
+        # Where a folder below the prefix has its very name, only the full key is clear.
+        return full_key if short.startswith(f"{self.base_prefix}/") else short
+
+    def holds(self, full_key: str) -> bool:
+        """Tell whether a key of the store is written as this package writes keys.
+
+        Args:
+            full_key: What a listing gave; others may have put it there.
+        """
+        parts = full_key.split("/")
+        return not {"", ".", ".."}.intersection(parts) and "\0" not in full_key
 
     def _under_prefix(self, key: str) -> str:
         if not self.base_prefix or key.startswith(f"{self.base_prefix}/"):

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Digests", "hashed"]
 
-_PIECE: Final = 4 << 20
+# Smaller files are read whole.
+_WHOLE: Final = 4 << 20
+# What is copied, and looked at twice, while it is in the cache.
+_PIECE: Final = 256 << 10
+_STEP: Final = 1 << 20
 
 
 class Digests:
@@ -37,8 +41,10 @@ class Digests:
             piece: Its bytes.
         """
         self.size += piece.nbytes
-        self._crc32c = crc32c(piece, self._crc32c)
-        self._blake3.update(piece)
+        for start in range(0, piece.nbytes, _STEP):
+            step = piece[start : start + _STEP]
+            self._crc32c = crc32c(step, self._crc32c)
+            self._blake3.update(step)
 
     @property
     def crc32c(self) -> str:
@@ -67,9 +73,9 @@ def hashed(data: PutSource, digests: Digests) -> Buffer | Iterator[memoryview]:
     """
     if is_buffer(data):
         view = as_bytes_view(data)
-    elif isinstance(data, str | os.PathLike) and os.stat(data).st_size < _PIECE:
+    elif isinstance(data, str | os.PathLike) and os.stat(data).st_size < _WHOLE:
         # In one piece it goes as one request, and can be sent again.
-        view = memoryview(b"".join(iter_pieces(data, _PIECE)))
+        view = memoryview(b"".join(iter_pieces(data, _WHOLE)))
     else:
         return _passing(iter_pieces(data, _PIECE), digests)
     digests.update(view)

@@ -124,6 +124,10 @@ class Attempts:
         self.failures = 0
         self._began = time.monotonic()
 
+    def restart_clock(self) -> None:
+        """Count the deadline from now on, but forget no failure."""
+        self._began = time.monotonic()
+
     def wait(self, error: Exception) -> None:
         """Wait before the next attempt, or give up.
 

@@ -102,8 +102,6 @@ def split(start: int, end: int, part_size: int = PART_BYTES) -> list[Span]:
     """
     if end <= start:
         return []
-    if end <= start:
-        return []
     count = -(-(end - start) // part_size)
     borders = [start + (end - start) * i // count for i in range(count + 1)]
     return [Span(*pair) for pair in pairwise(borders)]

@@ -196,6 +196,8 @@ class _Writing:
 
     def _may_replace(self, path: str) -> bool:
         """Keep a file from taking the place of another one of this very run."""
+        # As the folder sees it.
+        path = "/".join(part for part in path.split("/") if part not in ("", "."))
         folded = hash(unicodedata.normalize("NFC", path).casefold())
         written = hash(path)
         is_first = folded not in self._folded

@@ -21,6 +21,8 @@ __all__ = ["SafeFolder"]
 _NO_LINKS = frozenset({errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK})
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_BYTES = 128
+# With longer ones no program can name the file.
+_PATH_BYTES = 4096
 # Most of them lie side by side, so that few folders need to be opened again.
 _MOST_OPEN = 32
 
@@ -120,7 +122,16 @@ class SafeFolder:
         known = self._open.get(parts)
         if known is not None:
             return known
-        parent = self._folder(parts[:-1], path)
+        depth = len(parts) - 1
+        while depth and parts[:depth] not in self._open:
+            depth -= 1
+        parent = self._open[parts[:depth]] if depth else self._root
+        for end in range(depth + 1, len(parts) + 1):
+            parent = self._step(parent, parts[:end], path)
+        return parent
+
+    def _step(self, parent: int, parts: tuple[str, ...], path: str) -> int:
+        """Open a folder in one that is open."""
         try:
             descriptor = self._enter(parent, parts[-1])
         except OSError as error:
@@ -128,8 +139,7 @@ class SafeFolder:
                 raise unsafe_path(path, f"a link lies in the way, {parts[-1]!r}") from error
             raise
         if len(self._open) >= _MOST_OPEN:
-            # Not those on the way to this one, which are in use.
-            for other in [key for key in self._open if parts[: len(key)] != key][: _MOST_OPEN // 2]:
+            for other in list(self._open)[: _MOST_OPEN // 2]:
                 os.close(self._open.pop(other))
         self._open[parts] = descriptor
         return descriptor
@@ -145,6 +155,8 @@ class SafeFolder:
 
 def _parts(path: str) -> list[str]:
     check_member_path(path)
+    if len(path.encode()) >= _PATH_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or path.rsplit("/", 1)[-1] in ("", "."):
         raise unsafe_path(path, "member path names no file")

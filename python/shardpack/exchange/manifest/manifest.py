@@ -136,7 +136,9 @@ class Manifest:
         return self._key if self._key is not None else self._entries or []
 
     def iter_entries(
-        self, *, resolve_refs: bool = True, limit: int | None = None
+        self,
+        resolve_refs: bool = True,  # noqa: FBT001, FBT002 - positional in older programs
+        limit: int | None = None,
     ) -> Iterator[ManifestEntry]:
         """Iterate over the entries.
 
@@ -157,7 +159,9 @@ class Manifest:
         return self.iter_entries()
 
     def iter_objects(
-        self, *, expand_shards: bool = True, limit: int | None = None
+        self,
+        expand_shards: bool = True,  # noqa: FBT001, FBT002 - positional in older programs
+        limit: int | None = None,
     ) -> Iterator[tuple[StreamingBodyLike, ManifestEntry]]:
         """Iterate over the objects, each a stream with its entry.
 

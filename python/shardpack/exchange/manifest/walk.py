@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from shardpack.errors import ManifestNotFoundError, S3ExchangeError
+from shardpack.errors import ManifestNotFoundError, S3ExchangeError, UnsafePathError
 from shardpack.exchange.keys import is_manifest_key
 from shardpack.exchange.manifest.reading import LISTED, iter_entries
 
@@ -93,9 +93,12 @@ class _Walk:
                 if key is not None:
                     yield MetManifest(key, depth)
             elif entry["kind"] == "manifest_ref":
-                # The last one entered is read first.
-                for child in reversed(list(_children(self._space, entry))):
-                    self.enter(child, depth + 1)
+                try:
+                    # The last one entered is read first.
+                    for child in reversed(list(_children(self._space, entry))):
+                        self.enter(child, depth + 1)
+                except UnsafePathError as error:
+                    self._errors[entry["key"]] = str(error)
             else:
                 yield entry
 

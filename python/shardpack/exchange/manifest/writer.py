@@ -154,6 +154,8 @@ class ManifestWriter:
         self._shards: list[str] = []
         self._next_shard: str | None = None
         self._closed = False
+        # From here on the manifest may name what was written, whatever the answers were.
+        self._publishing = False
 
     # ------------------------------------------------------------------------------- entries
 
@@ -386,10 +388,12 @@ class ManifestWriter:
         self.flush_shard()
         if self._mode == "overwrite":
             space, mode = self._store.space, self._store.append
+            self._publishing = True
             overwrite_lines(space, self._key, self._spool.blocks(), mode=mode)
             self._spool.clear()
         else:
             self.flush_part()
+            self._publishing = True
             self._publish()
         self._finish()
 
@@ -444,6 +448,9 @@ class ManifestWriter:
     ) -> None:
         if error is None or self._publish_on_error:
             self.close()
+        elif self._publishing:
+            # `gc` removes what is not named after all.
+            self._finish()
         elif not self._closed:
             shards = [*self._shards, *([self._next_shard] if self._next_shard else [])]
             written = [key + suffix for key in shards for suffix in _SIDECARS]

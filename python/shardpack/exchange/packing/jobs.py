@@ -7,7 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from shardpack.batch import as_bytes_view
-from shardpack.errors import AccessDeniedError, ObjectNotFoundError, StorageError
+from shardpack.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    S3ExchangeError,
+    StorageError,
+)
 from shardpack.exchange.packing.plan import (
     LOOSE_FOLDER,
     SHARD_FOLDER,
@@ -18,6 +23,7 @@ from shardpack.exchange.packing.plan import (
 from shardpack.exchange.shard.items import FileReader, open_source
 from shardpack.exchange.shard.writing import find_finished, write_shard
 from shardpack.exchange.sources import Digests, hashed
+from shardpack.storage.transfer import parallel_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -154,13 +160,25 @@ class Workplace:
     def _key(self, folder: str, name: str) -> str:
         return f"{self.prefix}/{folder}/{name}" if self.prefix else f"{folder}/{name}"
 
-    def still_there(self, done: Finished) -> bool:
-        """Tell whether what an earlier run had written has not been removed meanwhile.
+    def require_present(self, reused: Sequence[Finished]) -> None:
+        """Raise unless what an earlier run had written has not been removed meanwhile.
 
         Args:
-            done: What became of a job.
+            reused: What became of jobs for which nothing was sent.
+
+        Raises:
+            S3ExchangeError: Something is gone.
         """
-        return self.space.objects.exists(self.space.full(done.key))
+        exists = parallel_map(
+            lambda done: self.space.objects.exists(self.space.full(done.key)),
+            reused,
+            workers=self.space.objects.concurrency,
+        )
+        for done, is_there in zip(reused, exists, strict=True):
+            if not is_there:
+                raise S3ExchangeError(
+                    f"{done.key} was there when the run began and is gone now; run it again"
+                )
 
 
 def _pieces(item: PreparedItem, on_done: Callable[[int], object]) -> Iterator[Buffer]:

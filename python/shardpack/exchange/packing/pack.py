@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from shardpack._native import thread_count
 from shardpack.archive.member_path import check_member_path
-from shardpack.errors import ManifestNotFoundError, S3ExchangeError
-from shardpack.exchange.keys import normalize_key
+from shardpack.errors import ManifestNotFoundError
+from shardpack.exchange.keys import MANIFEST_SUFFIX, is_manifest_key, normalize_key
 from shardpack.exchange.manifest.append import append as append_entries
 from shardpack.exchange.manifest.append import require_conditions
 from shardpack.exchange.manifest.reading import iter_entries
@@ -108,7 +108,8 @@ def pack(  # noqa: PLR0913 - every way to pack is a keyword
         space: Where it goes.
         source: A folder, or items as for ``put_archive``.
         prefix: Prefix of shards (``PREFIX/shards/``) and loose objects (``PREFIX/objects/``).
-        manifest_key: Key of the manifest; ``PREFIX/manifest.jsonl`` when ``None``.
+        manifest_key: Key of the manifest, which ends in ``.jsonl``; ``PREFIX/manifest.jsonl`` when
+            ``None``.
         max_entries: Most members of a shard.
         max_bytes: Most bytes of members of a shard; a larger member has one for itself.
         compression: As for ``put_archive``. The default is read by every tool and by older
@@ -162,6 +163,9 @@ def pack(  # noqa: PLR0913 - every way to pack is a keyword
     prefix = normalize_key(prefix)
     manifest_key = manifest_key or normalize_key(f"{prefix}/manifest.jsonl")
     space.full(manifest_key)
+    if not is_manifest_key(manifest_key):
+        # By this readers know what it is, and `gc` what it must not remove.
+        raise ValueError(f"a manifest key must end in {MANIFEST_SUFFIX}, got {manifest_key!r}")
     check_member_path(internal_manifest_path)
     if append == "conditional" and mode == "append_parts":
         # Found out before everything is sent, not after.
@@ -206,7 +210,7 @@ def pack(  # noqa: PLR0913 - every way to pack is a keyword
         bytes_out=sum(done.bytes_out for done in finished),
         skipped=sum(done.was_there for done in finished),
         added_entries=added,
-        left_out=tuple(left_out),
+        left_out=tuple(sorted(left_out)),
         aborted_uploads=aborted,
         seconds=time.monotonic() - started,
     )
@@ -224,20 +228,20 @@ def _publish(
     mode: str,
     append: AppendMode,
 ) -> int:
-    for done in finished:
-        if done.was_there and not workplace.still_there(done):
-            raise S3ExchangeError(
-                f"{done.key} was there when the run began and is gone now; run it again"
-            )
+    reused = [done for done in finished if done.was_there]
+    workplace.require_present(reused)
+    entries = [done.entry for done in finished]
     if mode == "overwrite":
-        overwrite(workplace.space, manifest_key, [done.entry for done in finished], mode=append)
-        return len(finished)
-    known: set[str] = set()
-    if any(done.was_there for done in finished):
-        known = _known_keys(workplace.space, manifest_key, {done.key for done in finished})
-    entries = [done.entry for done in finished if done.key not in known]
-    if entries:
-        append_entries(workplace.space, manifest_key, entries, mode=append)
+        overwrite(workplace.space, manifest_key, entries, mode=append)
+    else:
+        if workplace.look_first:
+            # Named already: what is there, and what had to be sent again.
+            known = _known_keys(workplace.space, manifest_key, {done.key for done in finished})
+            entries = [done.entry for done in finished if done.key not in known]
+        if entries or not finished:
+            append_entries(workplace.space, manifest_key, entries, mode=append)
+    # Nothing referred to them until now: `gc` may have taken them at the last moment.
+    workplace.require_present(reused)
     return len(entries)
 
 

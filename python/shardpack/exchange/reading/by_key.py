@@ -134,7 +134,8 @@ class _KeyReader:
                 found.add(path)
                 yield body, self._entry(source, path, body, known.get(path))
         except ObjectNotFoundError as error:
-            if error.key != archive_key:
+            # Once it was there it is no key of an object.
+            if error.key != archive_key or found:
                 raise
             yield from self._plain([source.virtual_key(path) for path in paths])
             return
@@ -194,7 +195,7 @@ def members_of(
         try:
             found = [member for path in set(paths) if (member := index.member(path)) is not None]
             found.sort(key=lambda member: member.offset)
-            yield from source.read_many([member.path for member in found])
+            yield from source.read_indexed(index, [member.path for member in found])
         except StaleIndexError as error:
             raise ShardReadError(
                 "the archive was replaced while it was read", key=source.archive_key

@@ -150,7 +150,7 @@ class PipedBody(ObjectBody):
     def abandon(self) -> None:
         """Stop reading; later reads raise."""
         with self._changed:
-            if not self._ended:
+            if self._error is None and (self._pieces or not self._ended):
                 self._error = ValueError(
                     "the iteration went on; read a large member before asking for the next item"
                 )
@@ -225,10 +225,10 @@ def check_bytes(
     if not verify:
         return
     recorded = entry.get("crc32c")
-    if recorded and (actual := f"{crc32c(data):08x}") != recorded.lower():
+    if recorded and (actual := f"{crc32c(data):08x}") != str(recorded).lower():
         raise mismatch("crc32c", recorded, actual, key=key, member=member)
     recorded = entry.get("blake3")
-    if recorded and (actual := blake3(data).hex()) != recorded.lower():
+    if recorded and (actual := blake3(data).hex()) != str(recorded).lower():
         raise mismatch("blake3", recorded, actual, key=key, member=member)
 
 

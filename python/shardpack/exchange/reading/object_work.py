@@ -130,5 +130,6 @@ def _check_info(reading: Reading, info: ObjectInfo, described: Mapping[str, Any]
         raise mismatch("size", size, info.size, key=key)
     # Where there is a digest it decides: the same bytes may have been stored again.
     has_digest = described.get("blake3") or described.get("crc32c")
-    if not (reading.verify and has_digest) and not same_version(described.get("etag"), info.etag):
-        raise mismatch("etag", described["etag"], info.etag, key=key)
+    etag = str(described.get("etag") or "")
+    if not (reading.verify and has_digest) and not same_version(etag, info.etag):
+        raise mismatch("etag", etag, info.etag, key=key)

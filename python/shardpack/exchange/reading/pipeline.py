@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shardpack.exchange.bodies import ArchiveMemberBody
@@ -138,13 +139,17 @@ class ObjectIterator:
         self._concurrency = concurrency
         self._prefetch_bytes = prefetch_bytes
         self._ordered = ordered
+        # Where the items before those at hand ended; and how many were given in all.
         self._position = Position()
+        self._delivered = 0
         self._reset()
 
     def _reset(self) -> None:
         self._values: Prefetcher[Delivery] | None = None
         self._items: deque[Item] = deque()
+        # Where the items began, and how many of them were given.
         self._place: Place | None = None
+        self._done = 0
         self._pipe: PipedBody | None = None
         self._is_over = False
 
@@ -157,7 +162,7 @@ class ObjectIterator:
             raise StopIteration
         try:
             while True:
-                if self._limit is not None and self._position.delivered >= self._limit:
+                if self._limit is not None and self._delivered >= self._limit:
                     raise StopIteration  # noqa: TRY301 - it closes, like an error
                 found = self._open(self._next_item())
                 if found is not None:
@@ -179,7 +184,7 @@ class ObjectIterator:
         """
         if not self._ordered:
             raise RuntimeError("only an ordered iteration has a position")
-        return self._order.to_state(self._position)
+        return self._order.to_state(self._here())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another iteration stood; items before are neither read nor counted again.
@@ -197,6 +202,7 @@ class ObjectIterator:
         self.close()
         self._reset()
         self._position = position
+        self._delivered = position.delivered
 
     def close(self) -> None:
         """End the iteration and its threads.
@@ -223,8 +229,8 @@ class ObjectIterator:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = dict(self.__dict__)
-        for name in ("_values", "_items", "_place", "_pipe", "_is_over"):
+        kept = {**self.__dict__, "_position": self._here()}
+        for name in ("_values", "_items", "_place", "_done", "_pipe", "_is_over"):
             del kept[name]
         return kept
 
@@ -237,13 +243,22 @@ class ObjectIterator:
         if pipe is not None:
             pipe.abandon()
 
+    def _here(self) -> Position:
+        """Tell where the iteration stands, which is not worth an object for each item."""
+        place, position = self._place, self._position
+        if place is None or not self._done:
+            return replace(position, delivered=self._delivered)
+        return Position(place.segment, place.work, place.item + self._done, self._delivered)
+
     def _next_item(self) -> Item:
         while not self._items:
             if self._values is None:
                 self._values = self._start()
             delivery = next(self._values)
             self._items.extend(delivery.items)
+            self._position = self._here()
             self._place = delivery.place
+            self._done = 0
         return self._items.popleft()
 
     def _open(self, item: Item) -> tuple[ObjectStream | ArchiveMemberBody, ManifestEntry] | None:
@@ -258,15 +273,9 @@ class ObjectIterator:
             found = ArchiveMemberBody(item.pipe), item.entry
         else:
             found = item
-        place = self._place
-        assert place is not None  # noqa: S101 - set with the items
-        self._position = Position(
-            place.segment,
-            place.work,
-            place.item + 1,
-            self._position.delivered + (found is not None),
-        )
-        self._place = type(place)(place.segment, place.work, place.item + 1)
+        self._done += 1
+        if found is not None:
+            self._delivered += 1
         return found
 
     def _opened(

@@ -294,8 +294,9 @@ def _cut_shard(
     found = ((member, entries.take(member.path, member.size)) for member in members)
     stop = None if limit is None else skip + limit
     yield from _cut_members(reading, source, index, islice(found, skip, stop), limits)
-    if stop is None or stop >= len(members):
-        # The generator stopped before the end only where it was told to.
+    if (stop is None or stop >= len(members)) and skip <= len(members):
+        # The generator stopped before the end only where it was told to. Whoever begins behind what
+        # is missing has been told.
         missing = entries.missing()
         if missing is not None:
             error = ShardReadError(

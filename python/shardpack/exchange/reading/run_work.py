@@ -212,10 +212,10 @@ def _check_entry(
 def _index_agrees(member: Member, entry: FileEntry) -> bool:
     """Tell whether the entry has no digests but those of the index, which are compared anyway."""
     checksum = entry.get("crc32c")
-    if checksum and (member.crc32c is None or checksum.lower() != f"{member.crc32c:08x}"):
+    if checksum and (member.crc32c is None or str(checksum).lower() != f"{member.crc32c:08x}"):
         return False
     digest = entry.get("blake3")
-    return not digest or (member.blake3 is not None and digest.lower() == member.blake3.hex())
+    return not digest or (member.blake3 is not None and str(digest).lower() == member.blake3.hex())
 
 
 def _check_size(source: ArchiveSource, member: Member, entry: FileEntry) -> None:

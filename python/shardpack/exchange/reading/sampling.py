@@ -293,9 +293,9 @@ def as_file_entry(entry: ManifestEntry) -> FileEntry:
     described: FileEntry = {"kind": "file", "key": entry["archive_key"]}
     if entry.get("size_bytes") is not None:
         described["size_bytes"] = entry["size_bytes"]
-    etag = (entry.get("meta") or {}).get("etag")
-    if etag:
-        described["etag"] = etag
+    meta: object = entry.get("meta")
+    if isinstance(meta, dict) and meta.get("etag"):
+        described["etag"] = meta["etag"]
     if entry.get("blake3"):
         described["blake3"] = entry["blake3"]
     return described

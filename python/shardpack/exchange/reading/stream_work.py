@@ -68,7 +68,9 @@ def stream_shard_task(
             output.flush()
             if not reading.may_skip(error):
                 raise
-            output.add(Failure(source.archive_key, None, entry, error), 0)
+            # It stands behind the members; whoever begins behind it has been told.
+            if output.skipped == output.start:
+                output.add(Failure(source.archive_key, None, entry, error), 0)
         output.flush()
 
     return Task(run, _DECODER_BYTES)
@@ -77,7 +79,6 @@ def stream_shard_task(
 def _stream_shard(source: ArchiveSource, output: _Output) -> None:
     manifest_path = source.internal_manifest_path
     entries = MemberEntries(source.archive_key, None, manifest_path)
-    skipped = 0
     with closing(source.stream()) as members:
         for member, data in members:
             output.lane.check()
@@ -88,8 +89,8 @@ def _stream_shard(source: ArchiveSource, output: _Output) -> None:
                 entries = MemberEntries(source.archive_key, data.read(), manifest_path)
                 continue
             entry = entries.take(member.path, member.size)
-            if skipped < output.start:
-                skipped += 1
+            if output.skipped < output.start:
+                output.skipped += 1
                 continue
             output.member(member, data, entry)
     missing = entries.missing()
@@ -102,7 +103,7 @@ def _stream_shard(source: ArchiveSource, output: _Output) -> None:
 
 
 def stream_members_task(
-    reading: Reading, source: ArchiveSource, entries: Sequence[tuple[str, FileEntry]], place: Place
+    reading: Reading, source: ArchiveSource, every: Sequence[tuple[str, FileEntry]], place: Place
 ) -> Task[Delivery]:
     """Make the task that gives some members of an archive, in the order given.
 
@@ -112,12 +113,13 @@ def stream_members_task(
     Args:
         reading: The settings of the iteration.
         source: The archive.
-        entries: Path and entry of each member.
-        place: Where the first one stands.
+        every: Path and entry of each member.
+        place: Where the first one that is wanted stands.
     """
 
     def run(lane: Lane[Delivery]) -> None:
         output = _Output(reading, source, place, lane)
+        entries = every[place.item :]
         absent: set[str] = set()
         try:
             while output.done < len(entries):
@@ -212,6 +214,7 @@ class _Output:
 
     Attributes:
         start: Number of the first item that is wanted.
+        skipped: How many before it were stepped over.
         done: Items that were added.
         lane: Where they go.
     """
@@ -220,6 +223,7 @@ class _Output:
         self, reading: Reading, source: ArchiveSource, place: Place, lane: Lane[Delivery]
     ) -> None:
         self.start = place.item
+        self.skipped = 0
         self.done = 0
         self.lane = lane
         self._reading = reading
@@ -271,7 +275,11 @@ class _Output:
         key = self._source.archive_key
         size = entry.get("size_bytes")
         if size is not None and size != member.size:
-            raise mismatch("size", size, member.size, key=key, member=member.path)
+            error = mismatch("size", size, member.size, key=key, member=member.path)
+            if not self._reading.may_skip(error):
+                raise error
+            self.add(Failure(key, member.path, cast("ManifestEntry", entry), error), 0)
+            return
         pipe = PipedBody(member_info(self._source.virtual_key(member.path), member.size))
         self.add(Piped(pipe, entry), _PIPE_BYTES)
         try:
@@ -301,8 +309,8 @@ class _Output:
                 hasher.update(piece)
         key = self._source.archive_key
         found = f"{checksum:08x}"
-        if facts.get("crc32c") and facts["crc32c"].lower() != found:
+        if facts.get("crc32c") and str(facts["crc32c"]).lower() != found:
             return mismatch("crc32c", facts["crc32c"], found, key=key, member=path)
-        if hasher is not None and facts["blake3"].lower() != hasher.hexdigest():
+        if hasher is not None and str(facts["blake3"]).lower() != hasher.hexdigest():
             return mismatch("blake3", facts["blake3"], hasher.hexdigest(), key=key, member=path)
         return None

@@ -97,7 +97,9 @@ class StoredArchive:
         self._objects = space.objects
         self._entry: Mapping[str, Any] = entry or {}
         named = self._entry.get("index_key")
-        self._index_key = space.full(named) if named else index_key(self.full_key)
+        self._index_key = (
+            space.full(named) if named and isinstance(named, str) else index_key(self.full_key)
+        )
         # Unknown yet, None where there is no index.
         self._index: ArchiveIndex | Literal["unknown"] | None = "unknown"
         self._is_cached = False
@@ -193,20 +195,22 @@ class StoredArchive:
             ShardReadError: It ends before.
         """
         try:
-            body = self._objects.get(self.full_key, start=start, end=end, if_match=index.etag)
-        except ObjectNotFoundError as error:
-            raise ObjectNotFoundError(self.archive_key) from error
+            body = self._get_range(index, start, end)
         except PreconditionFailedError as error:
-            raise StaleIndexError(self.archive_key) from error
-        except StorageError as error:
-            if error.status == _OUT_OF_RANGE:
+            if index.etag is None or self.head().etag is not None:
                 raise StaleIndexError(self.archive_key) from error
-            raise
+            # The store told a tag once, or another one did, and it shows none. The size and the
+            # digests of the index tell whether it fits.
+            index.etag = None
+            body = self._get_range(index, start, end)
         with body:
             # First: what an index claims may be more than there is, or than memory holds.
             self.check_index(index, body.info)
             size = end - start
-            data = memoryview(bytearray(size)) if size < _MAPPED_BYTES else lazy_buffer(size)
+            if size < _MAPPED_BYTES:
+                data = memoryview(bytearray(size))
+            else:
+                data = lazy_buffer(size, large_pages=True)
             count = body.readinto(data)
         if count != end - start:
             raise ShardReadError(
@@ -215,6 +219,16 @@ class StoredArchive:
                 offset=start,
             )
         return data
+
+    def _get_range(self, index: ArchiveIndex, start: int, end: int) -> ObjectBody:
+        try:
+            return self._objects.get(self.full_key, start=start, end=end, if_match=index.etag)
+        except ObjectNotFoundError as error:
+            raise ObjectNotFoundError(self.archive_key) from error
+        except StorageError as error:
+            if error.status == _OUT_OF_RANGE:
+                raise StaleIndexError(self.archive_key) from error
+            raise
 
     def check_index(self, index: ArchiveIndex, info: ObjectInfo) -> None:
         """Compare the archive as the store has it with its entry and its index.
@@ -324,7 +338,9 @@ class StoredArchive:
 
     @property
     def _recorded_etag(self) -> str | None:
-        return (self._entry.get("meta") or {}).get("etag")
+        meta = self._entry.get("meta")
+        etag = meta.get("etag") if isinstance(meta, dict) else None
+        return etag if isinstance(etag, str) else None
 
     def _mismatch(self, algorithm: str, expected: Any, actual: Any) -> IntegrityError:  # noqa: ANN401
         return IntegrityError(
@@ -338,14 +354,9 @@ class StoredArchive:
     def _load_index(self) -> ArchiveIndex | None:
         self._is_cached = False
         try:
-            with self._objects.get(self._index_key) as body:
-                if body.info.size > MAX_INDEX_SIZE:
-                    raise ShardReadError(f"an index of {body.info.size} bytes", key=self._index_key)
-                data = body.read()
+            index = ArchiveIndex.from_bytes(self._index_bytes(), key=self._index_key)
         except ObjectNotFoundError:
             return None
-        try:
-            index = ArchiveIndex.from_bytes(data, key=self._index_key)
         except ShardReadError as error:
             # The archive itself may be sound, and reading it as a stream will tell.
             _log.warning("%s; the archive is read as a stream", error)
@@ -355,6 +366,12 @@ class StoredArchive:
         if self._caches:
             CACHE.put(self._url, self._index_key, index)
         return index
+
+    def _index_bytes(self) -> bytes:
+        with self._objects.get(self._index_key) as body:
+            if body.info.size > MAX_INDEX_SIZE:
+                raise ShardReadError(f"an index of {body.info.size} bytes", key=self._index_key)
+            return body.read()
 
     def _forget(self) -> None:
         CACHE.drop(self._url, self._index_key)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from shardpack.errors import InvalidManifestError, ObjectNotFoundError, ShardReadError
-from shardpack.exchange.manifest.lines import MOST_LINE_BYTES, check_entry, parse_line
+from shardpack.exchange.manifest.lines import MOST_LINE_BYTES
+from shardpack.exchange.shard.member_entries import parse_member_line
 from shardpack.exchange.shard.source import ArchiveSource
 from shardpack.storage.transfer import parallel_map
 
@@ -98,7 +98,7 @@ def _lines(body: ArchiveMemberBody, archive_key: str, path: str) -> Iterator[byt
 
 def _parse(line: bytes, number: int, archive_key: str, path: str) -> FileEntry:
     try:
-        entry = _parse_entry(line, number, archive_key)
+        entry = parse_member_line(line, archive_key, number)
     except InvalidManifestError as error:
         raise ShardReadError(
             f"broken internal manifest: {error}", key=archive_key, member=path
@@ -110,22 +110,6 @@ def _parse(line: bytes, number: int, archive_key: str, path: str) -> FileEntry:
             member=path,
         )
     return entry
-
-
-def _parse_entry(line: bytes, number: int, archive_key: str) -> ManifestEntry:
-    try:
-        return parse_line(line, number)
-    except InvalidManifestError:
-        # Old archives have lines without keys, which follow from the paths of the members.
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            entry = None
-        if not isinstance(entry, dict) or "key" in entry or "member_path" not in entry:
-            raise
-        entry["key"] = f"{archive_key}#{entry['member_path']}"
-        check_entry(entry, number)
-        return cast("ManifestEntry", entry)
 
 
 def _enriched(entry: FileEntry, source: ArchiveSource, index: ArchiveIndex | None) -> FileEntry:

@@ -27,9 +27,9 @@ def member_info(
     """
     metadata: dict[str, str] = {}
     if crc32c is not None:
-        metadata["crc32c"] = crc32c if isinstance(crc32c, str) else f"{crc32c:08x}"
+        metadata["crc32c"] = f"{crc32c:08x}" if isinstance(crc32c, int) else str(crc32c)
     if blake3 is not None:
-        metadata["blake3"] = blake3 if isinstance(blake3, str) else blake3.hex()
+        metadata["blake3"] = blake3.hex() if isinstance(blake3, bytes) else str(blake3)
     return ObjectInfo(key=key, size=size, metadata=metadata)
 
 

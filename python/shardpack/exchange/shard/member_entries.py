@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from shardpack.errors import InvalidManifestError, ShardReadError
-from shardpack.exchange.manifest.lines import parse_line
+from shardpack.exchange.manifest.lines import check_entry, parse_line
 
 if TYPE_CHECKING:
-    from shardpack.exchange.types import FileEntry
+    from shardpack.exchange.types import FileEntry, ManifestEntry
 
-__all__ = ["MOST_MANIFEST_BYTES", "MemberEntries", "check_manifest_size"]
+__all__ = ["MOST_MANIFEST_BYTES", "MemberEntries", "check_manifest_size", "parse_member_line"]
 
 # It is held while its archive is read; one of a million members has some 250 MiB.
 MOST_MANIFEST_BYTES: Final = 1 << 30
+
+_LINE: Final = re.compile(rb"\S[^\n]*")
 
 
 def check_manifest_size(size: int, *, key: str, path: str) -> None:
@@ -47,8 +52,9 @@ class MemberEntries:
         self._archive_key = archive_key
         self._path = path
         self._has_manifest = text is not None
-        self._lines = [line for line in (text or b"").split(b"\n") if line and not line.isspace()]
-        self._next = 0
+        # One after another: the list of all of them takes more memory than the text.
+        self._lines = (found.group() for found in _LINE.finditer(text or b""))
+        self._next = next(self._lines, None)
         self._by_path: dict[str, bytes] | None = None
 
     def take(self, member_path: str, size: int) -> FileEntry:
@@ -83,27 +89,25 @@ class MemberEntries:
         """Give the path of a member that the manifest names and nobody took."""
         if self._by_path is not None:
             return next(iter(self._by_path), None)
-        if self._next < len(self._lines):
-            return self._path_of(self._parse(self._lines[self._next]))
-        return None
+        return None if self._next is None else self._path_of(self._parse(self._next))
 
     def _find(self, member_path: str) -> dict[str, Any] | None:
         if self._by_path is None:
-            if self._next == len(self._lines):
+            if self._next is None:
                 return None
-            entry = self._parse(self._lines[self._next])
+            entry = self._parse(self._next)
             if self._path_of(entry) == member_path:
-                self._next += 1
+                self._next = next(self._lines, None)
                 return entry
             self._by_path = {
-                self._path_of(self._parse(line)): line for line in self._lines[self._next :]
+                self._path_of(self._parse(line)): line for line in chain((self._next,), self._lines)
             }
         line = self._by_path.pop(member_path, None)
         return None if line is None else self._parse(line)
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
-            entry = cast("dict[str, Any]", parse_line(_with_key(line), key=self._path))
+            entry = cast("dict[str, Any]", parse_member_line(line, self._archive_key))
         except InvalidManifestError as error:
             raise self._bad(str(error)) from error
         if entry["kind"] != "file":
@@ -121,8 +125,29 @@ class MemberEntries:
         )
 
 
-def _with_key(line: bytes) -> bytes:
-    """Let a line without a key pass: some were written so, and the path of the member stands in."""
-    if b'"key"' in line or not line.lstrip().startswith(b"{"):
-        return line
-    return b'{"key":"",' + line.lstrip()[1:]
+def parse_member_line(
+    line: bytes, archive_key: str, line_number: int | None = None
+) -> ManifestEntry:
+    """Read a line of the manifest inside of an archive.
+
+    Args:
+        line: The line.
+        archive_key: Key of the archive.
+        line_number: Its number, counted from 1, for errors.
+
+    Raises:
+        InvalidManifestError: The line is no entry.
+    """
+    try:
+        return parse_line(line, line_number)
+    except InvalidManifestError:
+        # Old archives have lines without keys, which follow from the paths of the members.
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict) or "key" in entry or "member_path" not in entry:
+            raise
+        entry["key"] = f"{archive_key}#{entry['member_path']}"
+        check_entry(entry, line_number)
+        return cast("ManifestEntry", entry)

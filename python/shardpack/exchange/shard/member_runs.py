@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MemberRun", "check_members", "plan_runs", "read_run"]
 
+# What a member takes beside its bytes: no more than its header, so that whole chunks stay together.
+_MEMBER_BYTES: Final = 256
 # A request costs about as much as so many bytes that nobody wants.
 _GAP_BYTES: Final = 128 << 10
 # From so many bytes on a second thread is worth waking.
@@ -66,7 +68,8 @@ def plan_runs(
     Args:
         index: The index of their archive.
         members: The members, in the order in which they are wanted.
-        limits: Most bytes that each run may decode to; a member that is larger is one by itself.
+        limits: Most bytes that each run may decode to, and that its members may have; a member that
+            is larger is one by itself.
 
     Yields:
         The runs.
@@ -74,28 +77,44 @@ def plan_runs(
     limit = next(limits)
     taken: list[Member] = []
     rows: set[int] = set()
-    size = 0
+    # Bytes that are decoded or fetched, and bytes of members, which may share those.
+    size = given = 0
     starts = index.chunks.original_starts
+    is_plain = index.compression is None
+    # Where the member before ends; and the chunk that holds its last byte.
+    end = low = high = 0
+    covering = range(0)
     for member in members:
-        if index.compression is None:
-            needed: list[int] = []
-            more = member.size
+        start = member.offset
+        needed: Sequence[int] = ()
+        if is_plain:
+            more = member.size + (min(abs(start - end), _GAP_BYTES) if taken else 0)
+            end = start + member.size
+        elif member.size and low <= start and start + member.size <= high:
+            # As most of them: in a chunk that is decoded anyway.
+            more = 0
+            covering = range(covering.stop - 1, covering.stop)
         else:
-            covering = index.chunks.covering(member.offset, member.offset + member.size)
+            covering = index.chunks.covering(start, start + member.size)
             needed = [row for row in covering if row not in rows]
-            more = sum(starts[row + 1] - starts[row] for row in needed)
-        if taken and size + more > limit:
+            more = _decoded_size(starts, needed)
+            low, high = (starts[covering.stop - 1], starts[covering.stop]) if covering else (0, 0)
+        if taken and max(size + more, given + member.size + _MEMBER_BYTES) > limit:
             yield _run(index, taken, rows)
             limit = next(limits)
-            if index.compression is not None:
-                needed = list(covering)
-                more = sum(starts[row + 1] - starts[row] for row in needed)
-            taken, rows, size = [], set(), 0
+            needed = () if is_plain else covering
+            more = member.size if is_plain else _decoded_size(starts, needed)
+            taken, rows, size, given = [], set(), 0, 0
         taken.append(member)
         rows.update(needed)
         size += more
+        given += member.size + _MEMBER_BYTES
     if taken:
         yield _run(index, taken, rows)
+
+
+def _decoded_size(starts: Sequence[int], rows: Iterable[int]) -> int:
+    return sum(starts[row + 1] - starts[row] for row in rows)
 
 
 def _run(index: ArchiveIndex, members: list[Member], rows: set[int]) -> MemberRun:

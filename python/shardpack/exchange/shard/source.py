@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from shardpack.exchange.shard.member_bytes import MemberBytes, member_info
 from shardpack.exchange.shard.member_runs import check_members, plan_runs, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from shardpack.archive.index import ArchiveIndex, Member
     from shardpack.archive.reader import MemberBody, TarMember
@@ -95,26 +96,33 @@ class ArchiveSource(StoredArchive):
         if index is None:
             for path in paths:
                 yield path, self.open(path)
-            return
+        else:
+            yield from self.read_indexed(index, paths)
+
+    def read_indexed(
+        self, index: ArchiveIndex, paths: Sequence[str]
+    ) -> Iterator[tuple[str, ArchiveMemberBody]]:
+        """Do what ``read_many`` does, by an index that fits.
+
+        Args:
+            index: The index, see ``validated_index``.
+            paths: Paths of the members.
+
+        Yields:
+            Each path with its body.
+        """
         known = [index.member(path) for path in paths]
         found = [member for member in known if member is not None and member.size <= LARGE_BYTES]
         runs = plan_runs(index, found, limits=iter(lambda: LARGE_BYTES, 0))
-        ready: dict[str, bytes] = {}
-        waiting = iter(runs)
+        ready: deque[bytes] = deque()
         for path, member in zip(paths, known, strict=True):
             if member is None or member.size > LARGE_BYTES:
                 yield path, self.open(path)
                 continue
-            if path not in ready:
-                run = next(waiting)
-                ready = dict(
-                    zip(
-                        [each.path for each in run.members],
-                        self.read_run(index, run),
-                        strict=True,
-                    )
-                )
-            yield path, MemberBytes(ready[path], self._member_entry(member))
+            if not ready:
+                # Runs have the members in the order in which they are asked for.
+                ready.extend(self.read_run(index, next(runs)))
+            yield path, MemberBytes(ready.popleft(), self._member_entry(member))
 
     def iter_members(self) -> Iterator[tuple[str, ArchiveMemberBody]]:
         """Give all regular members, the internal manifest too, in the order of the archive.
@@ -130,7 +138,7 @@ class ArchiveSource(StoredArchive):
         """
         index = self.validated_index()
         if index is not None:
-            yield from self.read_many(index.members)
+            yield from self.read_indexed(index, list(index.members))
             return
         for member, data in self.stream():
             if member.is_file:

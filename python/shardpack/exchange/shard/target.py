@@ -107,8 +107,9 @@ class ArchiveTarget:
                 metadata=metadata,
             )
         else:
-            info = self._as_readers_see_it(self._writer.close())
+            info = self._writer.close()
             self._writer = None
+        info = self._as_readers_see_it(info)
         if info.size != self._size:
             # Nobody knows what it holds; nothing refers to it yet.
             self._objects.delete(self._key)
@@ -138,14 +139,14 @@ class ArchiveTarget:
             self._writer = None
 
     def _as_readers_see_it(self, info: ObjectInfo) -> ObjectInfo:
-        """Ask what became of the parts: some servers later show another tag than they answer.
+        """Ask for the tag: some servers later show another one than they answer, or none.
 
         A tag of the same kind that differs is that of another writer's object, and not taken.
         """
         seen = self._objects.head(self._key)
-        if info.etag is None or "-" not in info.etag or (seen.etag and "-" in seen.etag):
-            return replace(info, size=seen.size)
-        return replace(info, size=seen.size, etag=seen.etag)
+        is_other_kind = info.etag and seen.etag and "-" in info.etag and "-" not in seen.etag
+        etag = seen.etag if is_other_kind or not seen.etag else info.etag
+        return replace(info, size=seen.size, etag=etag)
 
     def _metadata_of_parts(self) -> dict[str, str] | None:
         """Say what is known before the body is complete: that it is frames, and how long."""

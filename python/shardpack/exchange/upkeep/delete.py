@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from shardpack.errors import ManifestNotFoundError, ObjectNotFoundError
+from shardpack.errors import ManifestNotFoundError, ObjectNotFoundError, UnsafePathError
 from shardpack.exchange.keys import is_shard_key, split_virtual_key
 from shardpack.exchange.manifest.walk import MetManifest, walk_manifest
 
@@ -175,7 +175,7 @@ class _Removal:
         self._objects = 0
         self._archives: set[str] = set()
         self._errors: dict[str, str] = {}
-        self._member_archives: set[str] = set()
+        self._member_archives: dict[str, str] = {}
         self._batch: dict[str, tuple[str, bool]] = {}
 
     def run(self, manifest: ManifestRef, *, delete_manifests: bool) -> DeleteReport:
@@ -204,14 +204,26 @@ class _Removal:
             return
         key = entry["key"]
         parts = split_virtual_key(key)
-        archive_key = entry.get("archive_key") or (parts[0] if parts else None)
-        if archive_key is not None and ("member_path" in entry or is_shard_key(archive_key)):
-            self._member_archives.add(archive_key)
+        told = entry.get("archive_key")
+        archive_key = told if isinstance(told, str) else (parts[0] if parts else None)
+        if archive_key and ("member_path" in entry or is_shard_key(archive_key)):
+            full = self._full(archive_key)
+            if full is not None:
+                self._member_archives[full] = archive_key
         else:
             self._add(key, is_archive=False)
 
+    def _full(self, key: str) -> str | None:
+        try:
+            return self._space.full(key)
+        except UnsafePathError as error:
+            self._errors[key] = str(error)
+            return None
+
     def _add(self, key: str, *, is_archive: bool) -> None:
-        full = self._space.full(key)
+        full = self._full(key)
+        if full is None:
+            return
         if self._seen is not None:
             if full in self._seen:
                 return
@@ -224,7 +236,7 @@ class _Removal:
 
     def _members_only(self) -> dict[str, str]:
         reason = "the manifest names members of this archive, not the archive"
-        kept = (key for key in self._member_archives if self._space.full(key) not in self._archives)
+        kept = (key for full, key in self._member_archives.items() if full not in self._archives)
         return dict.fromkeys(kept, reason)
 
     def _flush(self) -> None:

@@ -4,7 +4,8 @@ Only names that this package gives are looked at: parts and levels of manifests,
 their plan, indexes beside archives, loose objects of a pack, unfinished uploads. What a manifest
 below the prefix refers to is no garbage, and neither is what is young: a run may be about to
 publish it. A manifest that cannot be read might refer to anything, so that nothing is garbage
-until it can.
+until it can. Manifests are told by their extension; where something else stands beside what seems
+to be garbage, its first line decides.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from shardpack.archive.index import INDEX_SUFFIX
+from shardpack.errors import InvalidManifestError, ObjectNotFoundError, StorageError
 from shardpack.exchange.keys import is_manifest_key, is_shard_key, split_virtual_key
+from shardpack.exchange.manifest.lines import iter_lines, parse_line
 from shardpack.exchange.manifest.reading import LISTED, iter_entries
 from shardpack.exchange.packing.plan import is_our_loose, is_our_shard
 from shardpack.frame import SIDECAR_SUFFIX
 from shardpack.storage.base import Upload
+from shardpack.storage.transfer import parallel_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from shardpack.errors import StorageError
     from shardpack.exchange.keys import Space
     from shardpack.exchange.types import ManifestEntry
     from shardpack.storage.base import ObjectInfo
 
-__all__ = ["Garbage", "collect", "find_garbage", "is_root_key"]
+__all__ = ["Garbage", "Swept", "collect", "find_garbage", "is_root_key", "sweep"]
 
 GarbageKind = Literal["part", "level", "shard", "index", "object", "upload"]
 
@@ -41,6 +45,9 @@ _PART = re.compile(
     rf"|[^/]+\.parts(?:-[^/]+)?/part-{_STAMP}-\d{{6}}-[0-9a-f]{{8}})\.jsonl"
 )
 _LEVEL = re.compile(rf"(?:.*/)?manifests/level\d+-{_STAMP}-[0-9a-f]{{8}}\.jsonl")
+# What a manifest and its shards, parts and objects lie in, each in a folder of its own.
+_HOME = re.compile(r"((?:.*/)?)(?:manifests|shards|objects)/.*", re.DOTALL)
+_FIRST_LINE: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,19 @@ class Garbage:
     upload_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What became of garbage.
+
+    Attributes:
+        removed: What is gone.
+        failures: What could not be removed, by key. What is in neither is no garbage any more.
+    """
+
+    removed: tuple[Garbage, ...]
+    failures: dict[str, StorageError]
+
+
 def find_garbage(space: Space, prefix: str, *, older_than_s: float = _DAY_S) -> list[Garbage]:
     """Find what no manifest below a prefix refers to.
 
@@ -87,19 +107,32 @@ def find_garbage(space: Space, prefix: str, *, older_than_s: float = _DAY_S) -> 
     """
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
     folder = space.full_prefix(f"{prefix}/") if prefix.strip("/") else space.full_prefix("")
-    # The listing comes first: what is referred to later was young then, or is seen by `collect`.
+    # The listing comes first: what is referred to later was young then, or is seen by `sweep`.
     found = _Listing(space, folder)
-    roots = [*found.roots, *_roots_above(space, folder)]
-    referred = _References(space, found.names()).read(roots)
+    references = _References(space, found.names())
+    references.read([*found.roots, *_roots_above(space, folder)])
+
+    def old() -> list[tuple[ObjectInfo, GarbageKind]]:
+        return [
+            (info, kind)
+            for info, kind in found.unreferred(references.referred, space)
+            if info.last_modified is not None and info.last_modified <= before
+        ]
+
+    rows = old()
+    unnamed = list(_roots_beside(space, {info.key for info, _ in rows}))
+    if unnamed:
+        references.read(unnamed)
+        rows = old()
+    references.require_readable()
     garbage = [
         Garbage(space.relative(info.key), kind, info.size, info.last_modified, prefix)
-        for info, kind in found.unreferred(referred, space)
-        if info.last_modified is not None and info.last_modified <= before
+        for info, kind in rows
     ]
     garbage.extend(
         Garbage(space.relative(upload.key), "upload", 0, upload.initiated, prefix, upload.upload_id)
         for upload in space.objects.iter_uploads(folder)
-        if upload.initiated is not None and upload.initiated <= before
+        if upload.initiated is not None and upload.initiated <= before and space.holds(upload.key)
     )
     return garbage
 
@@ -124,7 +157,43 @@ def _roots_above(space: Space, folder: str) -> Iterator[str]:
             continue
         for found in space.objects.list_level(above):
             if not isinstance(found, str) and is_root_key(found.key):
-                yield space.relative(found.key)
+                yield found.key
+
+
+def _roots_beside(space: Space, garbage: set[str]) -> Iterator[str]:
+    """Give the manifests that are not called like one, where what would be garbage lies."""
+    homes = {found[1] for found in map(_HOME.fullmatch, garbage) if found is not None}
+    candidates = (
+        info
+        for home in sorted(homes)
+        for info in space.objects.list_level(home)
+        if not isinstance(info, str)
+        and info.size
+        and space.holds(info.key)
+        and not (is_manifest_key(info.key) or is_shard_key(info.key))
+        and not info.key.endswith((INDEX_SUFFIX, SIDECAR_SUFFIX))
+    )
+    workers = space.objects.concurrency
+    for info, is_one in parallel_map(partial(_sniffed, space), candidates, workers=workers):
+        if is_one:
+            yield info.key
+
+
+def _sniffed(space: Space, info: ObjectInfo) -> tuple[ObjectInfo, bool]:
+    """Tell whether an object begins with an entry of a manifest."""
+    try:
+        data = space.objects.read(info.key, start=0, end=min(info.size, _FIRST_LINE)).lstrip()
+    except ObjectNotFoundError:
+        return info, False
+    line, end, _ = data.partition(b"\n")
+    if not end and len(data) < info.size:
+        # The line goes on: what may be a manifest is read as one.
+        return info, line.startswith(b"{") and b'"kind"' in line
+    try:
+        parse_line(line)
+    except InvalidManifestError:
+        return info, False
+    return info, True
 
 
 def collect(
@@ -143,23 +212,38 @@ def collect(
     Raises:
         InvalidManifestError: As ``find_garbage``, like the others; nothing was removed.
     """
+    return {} if dry_run else sweep(space, found).failures
+
+
+def sweep(space: Space, found: Iterable[Garbage]) -> Swept:
+    """Remove garbage, and tell what went. All is looked up again first, as ``collect`` does.
+
+    Args:
+        space: The store.
+        found: What ``find_garbage`` gave.
+
+    Returns:
+        What is gone, and what could not be removed.
+
+    Raises:
+        InvalidManifestError: As ``find_garbage``, like the others; nothing was removed.
+    """
     wanted = list(found)
-    if dry_run or not wanted:
-        return {}
     still: set[Garbage] = set()
     for prefix in dict.fromkeys(item.prefix for item in wanted):
         still.update(find_garbage(space, prefix, older_than_s=0))
-    failures: dict[str, StorageError] = {}
-    keys = [item.key for item in wanted if item in still and item.kind != "upload"]
-    names = {space.full(key): key for key in keys}
-    for full, error in space.objects.delete_many(names).items():
-        failures[names[full]] = error
-    for item in wanted:
-        if item in still and item.upload_id is not None:
-            space.objects.abort_upload(
-                Upload(space.full(item.key), item.upload_id, item.last_modified)
-            )
-    return failures
+    going = [item for item in wanted if item in still]
+    keys = {space.full(item.key): item.key for item in going if item.upload_id is None}
+    refused = space.objects.delete_many(keys)
+    failures = {keys[full]: error for full, error in refused.items()}
+    for item in going:
+        if item.upload_id is not None:
+            upload = Upload(space.full(item.key), item.upload_id, item.last_modified)
+            try:
+                space.objects.abort_upload(upload)
+            except StorageError as error:
+                failures[item.key] = error
+    return Swept(tuple(item for item in going if item.key not in failures), failures)
 
 
 class _Listing:
@@ -173,9 +257,13 @@ class _Listing:
         # Of all names, so that hardly ever one must be asked for by itself.
         self._archives: set[str] = set()
         for info in space.objects.list(folder):
-            self._take(space, info)
+            # Another key of the same form is another object: "a//b" is not "a/b".
+            if space.holds(info.key):
+                self._take(info)
+            elif is_root_key(info.key):
+                self.roots.append(info.key)
 
-    def _take(self, space: Space, info: ObjectInfo) -> None:
+    def _take(self, info: ObjectInfo) -> None:
         key = info.key
         if is_our_loose(key):
             self._data[key] = (info, "object")
@@ -188,7 +276,7 @@ class _Listing:
         elif is_shard_key(key):
             self._archives.add(key)
         elif is_manifest_key(key):
-            self.roots.append(space.relative(key))
+            self.roots.append(key)
         elif key.endswith(INDEX_SUFFIX) or is_our_shard(key.removesuffix(SIDECAR_SUFFIX)):
             self._indexes[key] = info
 
@@ -214,39 +302,84 @@ class _Listing:
 
 
 class _References:
-    """What manifests refer to, each of them read once."""
+    """What manifests refer to, each of them read once.
+
+    Args:
+        space: Where they lie.
+        names: Full keys of what matters.
+
+    Attributes:
+        referred: Those of the names that are referred to, directly or through other manifests.
+    """
 
     def __init__(self, space: Space, names: set[str]) -> None:
+        self.referred: set[str] = set()
         self._space = space
         self._names = names
+        self._seen: set[str] = set()
+        # Roots are told by their extension, which lines of data may have, too.
+        self._data: set[str] = set()
+        self._unreadable: dict[str, InvalidManifestError] = {}
 
-    def read(self, roots: Iterable[str]) -> set[str]:
-        """Give those of the names that are referred to, directly or through other manifests."""
-        referred: set[str] = set()
-        seen: set[str] = set()
+    def read(self, roots: Iterable[str]) -> None:
+        """Read manifests, and those that they refer to.
+
+        Args:
+            roots: Their full keys.
+        """
         waiting = list(roots)
+        first = set(waiting)
         with ThreadPoolExecutor(self._space.objects.concurrency, "shardpack-gc") as pool:
             while waiting:
-                fresh = {self._space.full(key): key for key in waiting}
-                batch = [key for full, key in fresh.items() if full not in seen]
-                seen.update(fresh)
+                batch = [key for key in dict.fromkeys(waiting) if key not in self._seen]
+                self._seen.update(batch)
                 waiting = []
-                for names, children in pool.map(self._one, batch):
-                    referred |= names
+                for key, contents in zip(batch, pool.map(self._contents, batch), strict=True):
+                    if isinstance(contents, InvalidManifestError):
+                        if key not in first:
+                            raise contents
+                        self._unreadable[key] = contents
+                        continue
+                    names, children, data = contents
+                    self.referred |= names
+                    self._data |= data
                     waiting += children
-        return referred
 
-    def _one(self, manifest_key: str) -> tuple[set[str], list[str]]:
+    def require_readable(self) -> None:
+        """Raise if a root could not be read, unless a manifest names it as a file of data."""
+        for key, error in self._unreadable.items():
+            if key not in self._data:
+                raise error
+
+    def _contents(
+        self, full_key: str
+    ) -> tuple[set[str], list[str], set[str]] | InvalidManifestError:
+        try:
+            return self._one(full_key)
+        except InvalidManifestError as error:
+            return error
+
+    def _entries(self, full_key: str) -> Iterator[ManifestEntry]:
+        if self._space.holds(full_key):
+            yield from iter_entries(self._space, self._space.relative(full_key), resolve_refs=False)
+            return
+        with self._space.objects.get(full_key) as body:
+            yield from iter_lines(body, key=full_key)
+
+    def _one(self, full_key: str) -> tuple[set[str], list[str], set[str]]:
         names: set[str] = set()
         children: list[str] = []
-        for entry in iter_entries(self._space, manifest_key, resolve_refs=False):
+        data: set[str] = set()
+        for entry in self._entries(full_key):
             if entry["kind"] == "manifest_ref":
                 children += self._children(entry, names)
-            else:
-                full = self._space.full(_name_of(entry))
-                if full in self._names:
-                    names.add(full)
-        return names, children
+                continue
+            full = self._space.full(_name_of(entry))
+            if full in self._names:
+                names.add(full)
+            elif entry["kind"] == "file" and is_manifest_key(full):
+                data.add(full)
+        return names, children, data
 
     def _children(self, ref: ManifestEntry, names: set[str]) -> list[str]:
         key = str(ref["key"])  # type: ignore[typeddict-item]
@@ -254,11 +387,11 @@ class _References:
             full = self._space.full(key)
             if full in self._names:
                 names.add(full)
-            return [key]
+            return [full]
         folder = self._space.full_prefix(key.rstrip("/") + "/")
         parts = [info.key for info in self._space.objects.list(folder)]
         names.update(part for part in parts if part in self._names)
-        return [self._space.relative(part) for part in parts if is_manifest_key(part)]
+        return [part for part in parts if is_manifest_key(part)]
 
 
 def _name_of(entry: ManifestEntry) -> str:

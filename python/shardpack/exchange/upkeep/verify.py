@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ from shardpack.errors import (
     ObjectNotFoundError,
     ShardReadError,
     StorageError,
+    UnsafePathError,
 )
 from shardpack.exchange.keys import is_manifest_key, is_shard_key, split_virtual_key
 from shardpack.exchange.manifest.reading import LISTED, iter_entries
@@ -24,7 +26,7 @@ from shardpack.exchange.shard.access import same_version
 from shardpack.exchange.shard.source import ArchiveSource
 from shardpack.exchange.sources import Digests
 from shardpack.exchange.upkeep.gc import is_root_key
-from shardpack.exchange.upkeep.verify_shard import Finding, ShardCheck
+from shardpack.exchange.upkeep.verify_shard import Finding, ShardCheck, text_or_none
 from shardpack.progress import progress_callback
 
 if TYPE_CHECKING:
@@ -119,6 +121,10 @@ class _Check:
         self._shards = 0
         self._members = 0
         self._objects = 0
+        # Lines of data may have the extension of manifests: then a manifest names them as a file.
+        self._listed: set[str] = set()
+        self._data: set[str] = set()
+        self._suspects: dict[str, Finding] = {}
 
     def run(self, target: str) -> VerifyReport:
         started = time.monotonic()
@@ -136,6 +142,7 @@ class _Check:
                 for future in pending:
                     future.cancel()
                 raise
+        self._findings += self._suspected()
         return VerifyReport(
             findings=tuple(self._findings),
             manifests=self._manifests,
@@ -146,6 +153,13 @@ class _Check:
             full=self._full,
             seconds=time.monotonic() - started,
         )
+
+    def _suspected(self) -> list[Finding]:
+        data: set[str] = set()
+        for key in self._data:
+            with suppress(UnsafePathError):
+                data.add(self._space.full(key))
+        return [finding for full, finding in self._suspects.items() if full not in data]
 
     # --- what there is to do ----------------------------------------------------------------
 
@@ -162,6 +176,7 @@ class _Check:
         if not roots and not archives:
             raise ObjectNotFoundError(target)
         if roots:
+            self._listed.update(map(self._space.full, roots))
             return self._of_manifests(roots)
         return (partial(self._shard, key, {}) for key in archives)
 
@@ -205,7 +220,12 @@ class _Check:
             entry = next(entries, None)
         except (InvalidManifestError, ManifestNotFoundError) as error:
             missing = isinstance(error, ManifestNotFoundError)
-            self._found(Finding(key, "missing" if missing else "manifest", str(error)))
+            finding = Finding(key, "missing" if missing else "manifest", str(error))
+            full = self._space.full(key)
+            if len(stack) == 1 and full in self._listed:
+                self._suspects[full] = finding
+            else:
+                self._found(finding)
             stack.pop()
             return None
         if entry is None:
@@ -213,11 +233,16 @@ class _Check:
             stack.pop()
             return None
         if entry["kind"] == "manifest_ref":
-            for child in reversed(self._children(entry)):
-                self._enter(child, stack, seen)
+            try:
+                for child in reversed(self._children(entry)):
+                    self._enter(child, stack, seen)
+            except UnsafePathError as error:
+                self._found(Finding(key, "unsafe", str(error)))
             return None
         if entry["kind"] == "shard":
             return partial(self._shard, entry["archive_key"], entry)
+        if self._listed and is_manifest_key(entry["key"]):
+            self._data.add(entry["key"])
         return partial(self._file, entry)
 
     def _children(self, ref: ManifestRefEntry) -> list[str]:
@@ -230,7 +255,11 @@ class _Check:
     # --- what the threads do ----------------------------------------------------------------
 
     def _shard(self, key: str, entry: Mapping[str, Any]) -> None:
-        check = ShardCheck(self._space, key, entry, self._count)
+        try:
+            check = ShardCheck(self._space, key, entry, self._count)
+        except UnsafePathError as error:
+            self._found(Finding(key, "unsafe", str(error)))
+            return
         try:
             check.run(full=self._full)
         except StorageError as error:
@@ -254,6 +283,8 @@ class _Check:
             self._found(Finding(key, error.algorithm or "damaged", str(error), error.member))
         except ShardReadError as error:
             self._found(Finding(key, "damaged", str(error), error.member))
+        except UnsafePathError as error:
+            self._found(Finding(key, "unsafe", str(error)))
         except StorageError as error:
             self._found(Finding(key, "unreadable", str(error)))
 
@@ -305,8 +336,8 @@ class _Check:
                 self._found(Finding(key, problem, f"{found}, the manifest says {told}"))
         # Where the digest was compared it decides: a copy in another place has another tag.
         decided = digests is not None and entry.get("blake3") is not None
-        if not decided and not same_version(entry.get("etag"), etag):
-            told_etag = entry.get("etag")
+        told_etag = text_or_none(entry.get("etag"))
+        if not decided and not same_version(told_etag, etag):
             self._found(Finding(key, "etag", f"{etag}, the manifest says {told_etag}"))
 
     def _found(self, finding: Finding) -> None:

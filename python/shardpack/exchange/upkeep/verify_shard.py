@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shardpack.storage.base import ObjectInfo
     from shardpack.storage.body import ObjectBody
 
-__all__ = ["Finding", "ShardCheck"]
+__all__ = ["Finding", "ShardCheck", "text_or_none"]
 
 _PIECE: Final = 1 << 20
 _RUN_BYTES: Final = 4 << 20
@@ -118,7 +118,8 @@ class ShardCheck:
         size = self._entry.get("size_bytes")
         if size is not None and size != info.size:
             self._found("size", f"{info.size} bytes, the manifest says {size}")
-        etag = (self._entry.get("meta") or {}).get("etag")
+        meta = self._entry.get("meta")
+        etag = text_or_none(meta.get("etag")) if isinstance(meta, dict) else None
         # Where the digest decides: a copy in another place has another tag.
         if not decided and not same_version(etag, info.etag):
             self._found("etag", f"etag {info.etag}, the manifest says {etag}")
@@ -126,8 +127,8 @@ class ShardCheck:
 
     def _load_index(self, info: ObjectInfo) -> None:
         named = self._entry.get("index_key")
-        key = self._space.full(named) if named else self._full + INDEX_SUFFIX
         try:
+            key = self._space.full(str(named)) if named else self._full + INDEX_SUFFIX
             with self._space.objects.get(key) as body:
                 if body.info.size > MAX_INDEX_SIZE:
                     self._found("index", f"the index has {body.info.size} bytes")
@@ -141,7 +142,7 @@ class ShardCheck:
             if named:
                 self._found("index", "there is no index")
             return
-        except ShardReadError as error:
+        except (ShardReadError, UnsafePathError) as error:
             self._found("index", str(error))
             return
         if index.stored_size != info.size or not same_version(index.etag, info.etag):
@@ -319,6 +320,15 @@ class ShardCheck:
                 ]
                 for member in hit:
                     self._found("damaged", str(error.args[0]), member.path)
+
+
+def text_or_none(value: object) -> str | None:
+    """Give a field of an entry that is text; others write what they like.
+
+    Args:
+        value: The field.
+    """
+    return value if isinstance(value, str) else None
 
 
 class _Counted:

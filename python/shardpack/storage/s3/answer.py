@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["Answer", "check_headers", "info_of", "quoted", "range_header", "version_of"]
+__all__ = [
+    "Answer",
+    "check_headers",
+    "info_of",
+    "quoted",
+    "range_header",
+    "refuse_other_version",
+    "version_of",
+]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _TOKEN = re.compile(r"[A-Za-z0-9._-]+")
@@ -107,10 +116,24 @@ def _date(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return parsedate_to_datetime(text)
-    except ValueError:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         # A date that cannot be read is no reason to refuse the bytes.
         return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def refuse_other_version(key: str, etag: str | None, if_match: str | None) -> None:
+    """Refuse another version of an object than the one that is asked for.
+
+    Args:
+        key: Its key.
+        etag: Its ETag; where there is none, nothing shows that it is that version.
+        if_match: The ETag that is asked for, if any.
+    """
+    if if_match is not None and etag != if_match:
+        found = "no ETag" if etag is None else f"the ETag {etag!r}"
+        raise PreconditionFailedError(f"{key!r} has {found}, not {if_match!r}", key=key, status=412)
 
 
 class Answer:
@@ -122,6 +145,7 @@ class Answer:
         key: Key of the object.
         headers: Names in lower case.
         wanted: The range that was asked for, as in ``range_header``; ``(None, None)`` for all.
+        partial: The status says that it is a part of the object.
 
     Attributes:
         start: Where in the object the body begins.
@@ -134,7 +158,12 @@ class Answer:
     """
 
     def __init__(
-        self, key: str, headers: Mapping[str, str], wanted: tuple[int | None, int | None]
+        self,
+        key: str,
+        headers: Mapping[str, str],
+        wanted: tuple[int | None, int | None],
+        *,
+        partial: bool,
     ) -> None:
         self.key = key
         self.headers = headers
@@ -146,6 +175,10 @@ class Answer:
         self.total = self.left
         told = headers.get("content-range")
         if told is None:
+            if partial:
+                raise StorageUnavailableError(
+                    f"the answer for {key!r} is a part and does not say which", key=key
+                )
             return
         match = _CONTENT_RANGE.fullmatch(told)
         if match is None or match[3] == "*" or int(match[2]) - int(match[1]) + 1 != self.left:
@@ -184,11 +217,7 @@ class Answer:
         Args:
             if_match: The ETag that is asked for.
         """
-        etag = self.etag
-        if if_match is not None and etag is not None and etag != if_match:
-            raise PreconditionFailedError(
-                f"{self.key!r} has the ETag {etag!r}, not {if_match!r}", key=self.key, status=412
-            )
+        refuse_other_version(self.key, self.etag, if_match)
 
     def readinto(self, target: memoryview) -> int:
         """Fill a buffer as far as the body goes.

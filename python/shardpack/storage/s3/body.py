@@ -6,9 +6,10 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from shardpack.errors import PreconditionFailedError, StorageError
+from shardpack.errors import PreconditionFailedError, StorageError, StorageUnavailableError
 from shardpack.storage.body import ObjectBody
 from shardpack.storage.retry import is_transient
+from shardpack.storage.s3.answer import refuse_other_version
 from shardpack.storage.s3.digests import BodyCheck
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class RangeReader:
         self._attempts: Attempts | None = None
         self._answer: Answer | None = None
         self._first: Answer | None = None
+        # What a HEAD said, where the answer was about nothing.
+        self._told: ObjectInfo | None = None
         self.etag = if_match
         self.position = self.end = self.total = 0
         self._broke_at = 0
@@ -68,9 +71,9 @@ class RangeReader:
 
     def info(self) -> ObjectInfo:
         """Say what the first answer said about the object."""
-        if self._first is None:
-            # Beyond the end of the object: that answer is about nothing.
-            return self._requests.head(self._key, version_id=self._version_id)
+        if self._told is not None:
+            return self._told
+        assert self._first is not None  # noqa: S101 - one of the two is there
         return self._first.info()
 
     def shorten(self, end: int) -> None:
@@ -125,15 +128,29 @@ class RangeReader:
             raise StorageError(
                 f"the body of {self._key!r} was opened in another process", key=self._key
             )
+        begin = self.position
+        try:
+            self._fill(target[:wanted])
+        except BaseException:
+            # The caller gets none of the bytes, and some may be lost on the way (Ctrl-C): whoever
+            # goes on reading gets them again.
+            self.close()
+            self.position = begin
+            raise
+        if self.position >= self.end:
+            self.close()
+        return wanted
+
+    def _fill(self, target: memoryview) -> None:
         filled = 0
-        while filled < wanted:
+        while filled < target.nbytes:
             answer = self._answer
             if answer is None:
                 self._resume()
                 continue
             before = answer.left
             try:
-                filled += answer.readinto(target[filled:wanted])
+                filled += answer.readinto(target[filled:])
             except StorageError as error:
                 arrived = before - answer.left
                 filled += arrived
@@ -141,9 +158,6 @@ class RangeReader:
                 self._broke(error)
             else:
                 self.position += before - answer.left
-        if self.position >= self.end:
-            self.close()
-        return wanted
 
     def close(self) -> None:
         """Give the connection back."""
@@ -161,13 +175,17 @@ class RangeReader:
                     if asked is not None and asked < 0:
                         # Some servers say so of the last bytes when there are fewer than asked for.
                         asked = None
-                        continue
-                    return
+                    elif self._is_beyond(start or 0):
+                        return
+                    else:
+                        self._broke(self._refused_wrongly(error))
+                    continue
                 self._broke(error)
                 continue
             try:
+                self._answer = answer
                 answer.check_version(self.etag)
-                self._first = self._answer = answer
+                self._first = answer
                 self.etag = answer.etag
                 self.total = answer.total
                 self._find_place(answer, start, end)
@@ -177,14 +195,33 @@ class RangeReader:
             else:
                 return
 
+    def _is_beyond(self, start: int) -> bool:
+        """Tell whether a range begins beyond the end: the refusal does not say of which version."""
+        info = self._requests.head(self._key, version_id=self._version_id)
+        refuse_other_version(self._key, info.etag, self.etag)
+        if start < info.size:
+            return False
+        self._told = info
+        self.etag = info.etag
+        self.position = self.end = self.total = info.size
+        return True
+
+    def _refused_wrongly(self, error: StorageError) -> StorageUnavailableError:
+        again = StorageUnavailableError(
+            f"the server has no range of {self._key!r} that is there", key=self._key
+        )
+        again.__cause__ = error
+        return again
+
     def _find_place(self, answer: Answer, start: int | None, end: int | None) -> None:
         first = start or 0
         first = max(0, self.total + first) if first < 0 else min(first, self.total)
         self.end = max(first, self.total if end is None else min(end, self.total))
         self.position = first
-        self._skip(answer)
         if self.position >= self.end:
             self.close()
+        else:
+            self._skip(answer)
 
     def _skip(self, answer: Answer) -> None:
         """Pass over what a server sent that knows no ranges."""
@@ -237,6 +274,9 @@ class RangeReader:
             self._attempts = self._requests.retry.begin("get", self._key)
         elif self.position - self._broke_at >= _PROGRESS:
             self._attempts.reset()
+        elif self.position > self._broke_at:
+            # A slow reader may come back to a connection that was closed meanwhile.
+            self._attempts.restart_clock()
         self._broke_at = self.position
         self._attempts.wait(error)
 

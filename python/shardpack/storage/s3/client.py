@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
+
+from shardpack.errors import StorageError
+from shardpack.storage.s3.environment import fingerprint
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,6 +31,8 @@ Argument: TypeAlias = Any
 _LEAST_CONNECTIONS = 10
 _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 60.0
+# Of one process; whoever uses an older one keeps it.
+_MOST_CLIENTS = 32
 
 
 def is_aws(endpoint_url: str) -> bool:
@@ -58,8 +63,8 @@ class ClientSettings:
         addressing_style: ``"path"``, ``"virtual"`` or ``"auto"``; botocore's choice when ``None``.
         unsigned: Send requests without a signature, for public buckets.
         verify: Check TLS certificates: yes or no, or the path of a bundle of authorities.
-        connect_timeout_s: Seconds to wait for a connection.
-        read_timeout_s: Seconds to wait for bytes of an answer.
+        connect_timeout_s: Seconds to wait for a connection; ``None`` for any time.
+        read_timeout_s: Seconds to wait for bytes of an answer; ``None`` for any time.
     """
 
     endpoint_url: str | None = None
@@ -69,8 +74,8 @@ class ClientSettings:
     addressing_style: str | None = None
     unsigned: bool = False
     verify: bool | str | None = None
-    connect_timeout_s: float = _CONNECT_TIMEOUT_S
-    read_timeout_s: float = _READ_TIMEOUT_S
+    connect_timeout_s: float | None = _CONNECT_TIMEOUT_S
+    read_timeout_s: float | None = _READ_TIMEOUT_S
 
     @classmethod
     def of(cls, client: Client) -> Self:
@@ -105,6 +110,7 @@ class ClientSettings:
         import boto3
         from botocore import UNSIGNED
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         options: dict[str, Any] = {}
         if careful:
@@ -125,14 +131,18 @@ class ClientSettings:
             retries={"mode": "standard", "total_max_attempts": 1},
             **options,
         )
-        session = boto3.session.Session(profile_name=self.profile)
-        return session.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            region_name=self.region or session.region_name or "us-east-1",
-            verify=self.verify,
-            config=config,
-        )
+        try:
+            session = boto3.session.Session(profile_name=self.profile)
+            return session.client(
+                "s3",
+                endpoint_url=self.endpoint_url,
+                region_name=self.region or session.region_name or "us-east-1",
+                verify=self.verify,
+                config=config,
+            )
+        except BotoCoreError as error:
+            # A profile that is not there, a file that makes no sense.
+            raise StorageError(f"no S3 client can be made: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +173,12 @@ def transport_of(client: Client) -> Transport:
     return Transport(verify=verify, plain=proxies == {} and certificate is None)
 
 
+# Settings, and the environment in which a client was made from them.
+_Origin: TypeAlias = tuple[ClientSettings, bytes]
+
+
 class _Cache:
-    """The clients of this process, by settings."""
+    """The clients of this process, by settings and environment."""
 
     def __init__(self) -> None:
         self.drop()
@@ -172,24 +186,30 @@ class _Cache:
     def drop(self) -> None:
         self.pid = os.getpid()
         self.lock = threading.Lock()
-        self.clients: dict[ClientSettings, Client] = {}
+        self.clients: dict[_Origin, Client] = {}
 
-    def settings_of(self, client: Client) -> ClientSettings | None:
-        """Give the settings that a client was made from, if it was made here."""
-        for settings, known in list(self.clients.items()):
+    def origin_of(self, client: Client) -> _Origin | None:
+        """Give what a client was made from, if it was made here."""
+        for origin, known in list(self.clients.items()):
             if known is client:
-                return settings
+                return origin
         return None
 
-    def get(self, settings: ClientSettings) -> Client:
+    def get(self, settings: ClientSettings) -> tuple[_Origin, Client]:
         if self.pid != os.getpid():
             # A fork that did not come through Python.
             self.drop()
         with self.lock:
-            client = self.clients.get(settings)
+            origin = (settings, fingerprint())
+            client = self.clients.get(origin)
             if client is None:
-                client = self.clients[settings] = settings.make()
-            return client
+                client = settings.make()
+                # The first one changes what is looked at: it loads botocore.
+                origin = (settings, fingerprint())
+                self.clients[origin] = client
+                if len(self.clients) > _MOST_CLIENTS:
+                    del self.clients[next(iter(self.clients))]
+            return origin, client
 
 
 _CACHE = _Cache()
@@ -202,7 +222,10 @@ def make_client(
     region: str | None = None,
     concurrency: int = 16,
 ) -> Client:
-    """Give a client made for ``S3Store``; the same one for the same arguments in one process.
+    """Give a client made for ``S3Store``.
+
+    In one process it is the same one for the same arguments, as long as the environment and the
+    AWS configuration files are the same too.
 
     Args:
         endpoint_url: Where the server is; AWS, or what its configuration says, when ``None``.
@@ -220,7 +243,7 @@ def make_client(
             region=region,
             connections=max(concurrency, _LEAST_CONNECTIONS),
         )
-    )
+    )[1]
 
 
 class ClientSource:
@@ -235,15 +258,16 @@ class ClientSource:
     """
 
     def __init__(self, client: Client) -> None:
-        self._given: Client = None
-        self._pid = os.getpid()
-        self._settings: ClientSettings | None = None
+        # The client and the process that it belongs to; none before it is needed.
+        self._held: tuple[int, Client] | None = None
+        # What it was made from; `None` where somebody else made it.
+        self._origin: _Origin | None = None
+        self._asked: ClientSettings | None = None
         if isinstance(client, ClientSettings):
-            self._settings = client
+            self._asked = client
         else:
-            self._settings = _CACHE.settings_of(client)
-            if self._settings is None:
-                self._given = client
+            self._held = (os.getpid(), client)
+            self._origin = _CACHE.origin_of(client)
 
     def __getstate__(self) -> ClientSettings:
         return self.settings
@@ -251,24 +275,43 @@ class ClientSource:
     def __setstate__(self, settings: ClientSettings) -> None:
         self.__init__(settings)  # type: ignore[misc]
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        # A copy in the same process goes on with the same client and credentials.
+        return self
+
     @property
     def settings(self) -> ClientSettings:
         """The settings: given, or read from the client."""
-        if self._settings is None:
-            return ClientSettings.of(self._given)
-        return self._settings
+        if self._held is None:
+            assert self._asked is not None  # noqa: S101 - one of the two is there
+            return self._asked
+        told = ClientSettings.of(self._held[1])
+        settings = self._asked if self._origin is None else self._origin[0]
+        if settings is None:
+            return told
+        # Where the environment named the server, another process shall come to the same one.
+        return replace(settings, endpoint_url=settings.endpoint_url or told.endpoint_url)
 
     def client(self) -> Client:
         """Give the client of this process."""
-        if self._given is None:
-            assert self._settings is not None  # noqa: S101 - one of the two is there
-            return _CACHE.get(self._settings)
-        if self._pid != os.getpid():
+        held = self._held
+        if held is not None and held[0] == os.getpid():
+            return held[1]
+        if held is None:
+            assert self._asked is not None  # noqa: S101 - one of the two is there
+            self._origin, client = _CACHE.get(self._asked)
+        else:
             # Its sockets are the parent's too: two processes on one socket read each other's
             # answers.
-            self._given = _rebuilt(self._given)
-            self._pid = os.getpid()
-        return self._given
+            client = self._after_fork(held[1])
+        self._held = (os.getpid(), client)
+        return client
+
+    def _after_fork(self, inherited: Client) -> Client:
+        if self._origin is not None and self._origin[1] == fingerprint():
+            # Stores that shared a client share the new one.
+            return _CACHE.get(self._origin[0])[1]
+        return _rebuilt(inherited)
 
 
 def _rebuilt(client: Client) -> Client:

@@ -15,12 +15,17 @@ from shardpack.errors import (
 if TYPE_CHECKING:
     from shardpack.storage.s3.requests import Requests
 
-__all__ = ["honours_conditions"]
+__all__ = ["honours_conditions", "scratch_key"]
 
 _SCRATCH = ".shardpack-probe/"
 # By process, endpoint and bucket: an answer of another process may be about another server.
 _KNOWN: dict[tuple[int, str, str], bool] = {}
 _NOT_IMPLEMENTED = frozenset({400, 405, 501})
+
+
+def scratch_key() -> str:
+    """Give a key for an object that is written to try something out, never the same twice."""
+    return _SCRATCH + os.urandom(12).hex()
 
 
 def honours_conditions(requests: Requests) -> bool:
@@ -58,16 +63,28 @@ def _probe_until_clear(requests: Requests) -> bool:
 
 
 def _probe(requests: Requests) -> bool:
-    key = _SCRATCH + os.urandom(12).hex()
-    first, second = memoryview(b"first"), memoryview(b"second")
+    key = scratch_key()
     try:
-        if not _accepted(requests, key, first, if_absent=True):
-            return False
-        if _accepted(requests, key, second, if_absent=True):
-            return False
-        return not _accepted(requests, key, second, if_match="0" * 32)
-    finally:
-        requests.call("delete", key, "delete_object")
+        honoured = _try_out(requests, key)
+    except StorageError as error:
+        if not isinstance(error, StorageUnavailableError) or error.ambiguous:
+            try:
+                requests.call("delete", key, "delete_object")
+            except StorageError as second:
+                # The first failure is the one to tell: mostly both have the same reason.
+                error.add_note(f"not removed: {second}")
+        raise
+    requests.call("delete", key, "delete_object")
+    return honoured
+
+
+def _try_out(requests: Requests, key: str) -> bool:
+    first, second = memoryview(b"first"), memoryview(b"second")
+    if not _accepted(requests, key, first, if_absent=True):
+        return False
+    if _accepted(requests, key, second, if_absent=True):
+        return False
+    return not _accepted(requests, key, second, if_match="0" * 32)
 
 
 def _accepted(

@@ -6,6 +6,7 @@ does. Bodies are received into the memory where they shall end up.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
@@ -24,6 +25,8 @@ _LONGEST_TEXT = 1 << 20
 _TRUSTED_IDLE_S = 1.0
 _BODILESS = frozenset({204, 304})
 _FIRST_FINAL_STATUS = 200
+# Answers such as `100 Continue` before the real one.
+_MOST_INTERIM = 100
 
 
 class NotConnectedError(ConnectionError):
@@ -102,8 +105,8 @@ class Connection:
         host: Name or address.
         port: Port.
         tls: How to check the server; ``None`` for plain HTTP.
-        connect_timeout_s: Seconds to wait for the connection.
-        read_timeout_s: Seconds to wait for bytes.
+        connect_timeout_s: Seconds to wait for the connection; ``None`` for any time.
+        read_timeout_s: Seconds to wait for bytes; ``None`` for any time.
 
     Raises:
         NotConnectedError: There is no connection.
@@ -114,8 +117,8 @@ class Connection:
         host: str,
         port: int,
         tls: ssl.SSLContext | None,
-        connect_timeout_s: float,
-        read_timeout_s: float,
+        connect_timeout_s: float | None,
+        read_timeout_s: float | None,
     ) -> None:
         self.answered = 0
         self.idle_since = 0.0
@@ -145,13 +148,14 @@ class Connection:
                 raise NotConnectedError(f"no connection to {host}:{port}: {error}") from error
             raise
 
-    def _let_the_kernel_wait(self, seconds: float) -> None:
+    def _let_the_kernel_wait(self, seconds: float | None) -> None:
         """Set a timeout that costs no `poll` before each call, as Python's own does."""
-        whole = int(seconds)
-        value = _timeval(whole, int((seconds - whole) * 1e6))
         self._socket.settimeout(None)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        if seconds is not None:
+            whole = int(seconds)
+            value = _timeval(whole, int((seconds - whole) * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
         self._flags = socket.MSG_WAITALL
 
     def is_stale(self) -> bool:
@@ -159,8 +163,10 @@ class Connection:
         if self._begin != self._end:
             return True
         if isinstance(self._socket, ssl.SSLSocket):
-            # What lies there may be a note about the session; the attempt will tell.
-            return False
+            # Whatever lies there, the end or a note about the session: a new one is surely good.
+            arrived = select.poll()
+            arrived.register(self._socket, select.POLLIN)
+            return bool(self._socket.pending() or arrived.poll(0))
         try:
             self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -199,10 +205,11 @@ class Connection:
         Args:
             method: Method of the request: answers to HEAD have no body.
         """
-        while True:
+        for _ in range(_MOST_INTERIM):
             response = Response(self._head_text(), method)
             if response.status >= _FIRST_FINAL_STATUS:
                 return response
+        raise ProtocolError("the server goes on saying that it will answer")
 
     def _head_text(self) -> str:
         buffer = self._buffer
@@ -353,8 +360,8 @@ class ConnectionPool:
         host: Name or address.
         port: Port.
         tls: How to check the server; ``None`` for plain HTTP.
-        connect_timeout_s: Seconds to wait for a connection.
-        read_timeout_s: Seconds to wait for bytes.
+        connect_timeout_s: Seconds to wait for a connection; ``None`` for any time.
+        read_timeout_s: Seconds to wait for bytes; ``None`` for any time.
         most_idle: Most connections kept while nobody uses them.
     """
 
@@ -364,8 +371,8 @@ class ConnectionPool:
         port: int,
         tls: ssl.SSLContext | None,
         *,
-        connect_timeout_s: float,
-        read_timeout_s: float,
+        connect_timeout_s: float | None,
+        read_timeout_s: float | None,
         most_idle: int,
     ) -> None:
         self._address: tuple[Any, ...] = (host, port, tls, connect_timeout_s, read_timeout_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from shardpack.errors import (
     AccessDeniedError,
@@ -12,11 +13,12 @@ from shardpack.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from shardpack.storage.s3.connection import NotConnectedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNAVAILABLE_CODES", "error_of_answer", "retry_after", "translate"]
+__all__ = ["UNAVAILABLE_CODES", "error_of_answer", "kind_of", "retry_after", "translate"]
 
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "NotFound"})
 _DENIED = frozenset(
@@ -166,12 +168,29 @@ def translate(error: Exception, operation: str, bucket: str, key: str | None) ->
         )
     where = f"s3://{bucket}" if key is None else f"s3://{bucket}/{key}"
     # Not the text of the original: it may hold a signed URL.
-    text = f"{operation} of {where} failed: {type(error).__name__}"
+    text = f"{operation} of {where} failed: {kind_of(error)}"
     if _is_connection_trouble(error):
         return StorageUnavailableError(text, key=key)
     if isinstance(error, BotoCoreError):
         return StorageError(f"{operation} of {where} failed: {error}", key=key)
     return StorageError(text, key=key)
+
+
+def kind_of(error: Exception) -> str:
+    """Name the kind of an error, and the server where there was no connection to it.
+
+    Args:
+        error: What botocore or a socket raised.
+    """
+    url = getattr(error, "kwargs", {}).get("endpoint_url")
+    if isinstance(error, NotConnectedError):
+        return str(error)
+    if not isinstance(url, str):
+        return type(error).__name__
+    parts = urlsplit(url)
+    # Not more of it: the rest may be signed.
+    port = "" if parts.port is None else f":{parts.port}"
+    return f"{type(error).__name__}, {parts.scheme}://{parts.hostname}{port}"
 
 
 def _is_connection_trouble(error: Exception) -> bool:

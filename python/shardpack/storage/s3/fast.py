@@ -16,7 +16,14 @@ from shardpack.errors import StorageError, StorageUnavailableError
 from shardpack.storage.s3.answer import Answer, info_of, quoted, range_header
 from shardpack.storage.s3.client import credentials_of, transport_of
 from shardpack.storage.s3.connection import ConnectionPool
-from shardpack.storage.s3.errors import UNAVAILABLE_CODES, error_of_answer, retry_after
+from shardpack.storage.s3.errors import (
+    UNAVAILABLE_CODES,
+    error_of_answer,
+    kind_of,
+    retry_after,
+    translate,
+)
+from shardpack.storage.s3.handlers import Handlers
 from shardpack.storage.s3.signing import (
     EMPTY_PAYLOAD,
     UNSIGNED_PAYLOAD,
@@ -36,21 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FastRequests"]
 
-_OPERATIONS = ("GetObject", "HeadObject", "PutObject", "UploadPart")
-_EVENTS = (
-    "provide-client-params",
-    "before-parameter-build",
-    "before-call",
-    "request-created",
-    "choose-signer",
-    "before-sign",
-    "before-send",
-    "response-received",
-    "needs-retry",
-    "after-call",
-)
-_OWN_MODULES = frozenset({"boto3", "botocore", "s3transfer"})
-_OK = frozenset({200, 206})
+_PARTIAL = 206
+_OK = frozenset({200, _PARTIAL})
+_STORED = range(200, 300)
 _REGION = re.compile(r"[a-z0-9-]+")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{0,400})</Message>")
@@ -75,7 +70,7 @@ class _FastAnswer(Answer):
         connection: Connection,
         pool: ConnectionPool,
     ) -> None:
-        super().__init__(key, response.headers, wanted)
+        super().__init__(key, response.headers, wanted, partial=response.status == _PARTIAL)
         self._reusable = response.reusable
         self._connection: Connection | None = connection
         self._pool = pool
@@ -133,7 +128,7 @@ class FastRequests:
         self._host = host
         self._credentials = credentials_of(client)
         self._signer = Signer(client.meta.region_name)
-        self._handlers = _Handlers(client)
+        self._handlers = Handlers(client)
         self.detours = 0
 
     @classmethod
@@ -144,6 +139,8 @@ class FastRequests:
             client: A boto3 client.
             bucket: The bucket.
         """
+        from botocore.exceptions import BotoCoreError
+
         config = client.meta.config
         transport = transport_of(client)
         options = config.s3 or {}
@@ -157,10 +154,14 @@ class FastRequests:
             or bucket.startswith("arn:")
             or bucket.endswith("--x-s3")
             or credentials_of(client) is None
-            or not _Handlers(client).are_plain()
+            or not Handlers(client).are_plain()
         ):
             return None
-        place = _place_of(client, bucket)
+        try:
+            place = _place_of(client, bucket)
+        except BotoCoreError:
+            # It will say what is wrong when it is asked.
+            return None
         if place.scheme not in ("http", "https") or not place.hostname or place.path[-2:] != "/k":
             return None
         default = 443 if place.scheme == "https" else 80
@@ -204,6 +205,10 @@ class FastRequests:
         query = "" if version_id is None else query_of({"versionId": version_id})
         connection, response = self._exchange("get", "GET", key, query, headers, None)
         if response.status in _OK:
+            if response.chunked:
+                # A length beside chunks is that of something else.
+                connection.close()
+                return None
             self.detours = 0
             try:
                 return _FastAnswer(key, response, (start, end), connection, self._pool)
@@ -221,7 +226,7 @@ class FastRequests:
         if response.status in _OK:
             length = response.headers.get("content-length", "")
             self._finish(connection, response)
-            if not length.isdigit():
+            if not (length.isascii() and length.isdigit()):
                 return None
             self.detours = 0
             return info_of(key, response.headers, int(length))
@@ -279,9 +284,14 @@ class FastRequests:
         connection, response = self._exchange(
             operation, "PUT", key, query, headers, data, once=once
         )
-        if response.status in _OK:
+        if response.status in _STORED:
             self.detours = 0
-            self._finish(connection, response)
+            try:
+                self._finish(connection, response)
+            except OSError:
+                # The answer is clear, and nothing of what follows is needed: the request must not
+                # be repeated because of it. The connection is closed.
+                return response.headers
             return response.headers
         self._refuse(operation, key, connection, response)
         return None
@@ -302,7 +312,11 @@ class FastRequests:
             # Such a request would be about the bucket.
             raise ValueError("a key must not be empty")
         path = self._path + quote_key(key)
-        frozen = self._credentials.get_frozen_credentials()
+        try:
+            frozen = self._credentials.get_frozen_credentials()
+        except Exception as error:
+            # They could not be renewed.
+            raise translate(error, operation, self._bucket, key) from error
         # The body is tied to the signature by its signed digest.
         self._signer.sign(
             Credentials(frozen.access_key, frozen.secret_key, frozen.token),
@@ -319,7 +333,7 @@ class FastRequests:
             connection = self._pool.take(sure=once)
             try:
                 return connection, self._ask(connection, method, head, body)
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 stale = connection.answered and not connection.has_bytes and not once
                 if not stale:
                     raise
@@ -332,7 +346,7 @@ class FastRequests:
             refused = isinstance(error, ssl.SSLCertVerificationError)
             kind = StorageError if refused else StorageUnavailableError
             raise kind(
-                f"{operation} of s3://{self._bucket}/{key} failed: {type(error).__name__}", key=key
+                f"{operation} of s3://{self._bucket}/{key} failed: {kind_of(error)}", key=key
             ) from error
 
     def _ask(
@@ -403,44 +417,9 @@ def _place_of(client: Client, bucket: str) -> SplitResult:
     return place
 
 
-class _Handlers:
-    """Who listens to the requests of a client: only botocore itself, or others who must be heard.
-
-    botocore has no public list of them. Where its private one is not found, others are assumed.
-    """
-
-    def __init__(self, client: Client) -> None:
-        emitter = client.meta.events
-        self._emitter = getattr(emitter, "_emitter", emitter)
-        # botocore replaces its cache of handlers with each change.
-        self._seen: object = None
-        self._plain = False
-
-    def are_plain(self) -> bool:
-        """Tell whether nobody else listens."""
-        cache = getattr(self._emitter, "_lookup_cache", None)
-        if cache is not self._seen or cache is None:
-            self._plain = cache is not None and self._look()
-            self._seen = cache
-        return self._plain
-
-    def _look(self) -> bool:
-        search = getattr(getattr(self._emitter, "_handlers", None), "prefix_search", None)
-        if search is None:
-            return False
-        for operation in _OPERATIONS:
-            for event in _EVENTS:
-                for handler in search(f"{event}.s3.{operation}"):
-                    module = str(getattr(handler, "__module__", ""))
-                    package = module.partition(".")[0]
-                    if package not in _OWN_MODULES or module == "botocore.stub":
-                        return False
-        return True
-
-
 def _tls(verify: bool | str | None) -> ssl.SSLContext:  # noqa: FBT001 - as botocore has it
-    """Make the TLS settings that botocore would use."""
-    context = ssl.create_default_context()
+    """Make the TLS settings that botocore would use: nobody is trusted beside its authorities."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if verify is False:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

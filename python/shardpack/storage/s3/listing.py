@@ -44,14 +44,11 @@ def _pages(requests: Requests, **arguments: str | None) -> Iterator[dict[str, An
     while True:
         page = requests.call("list", None, "list_objects_v2", ContinuationToken=token, **arguments)
         yield page
-        token = page.get("NextContinuationToken")
+        before, token = token, page.get("NextContinuationToken")
         if not page.get("IsTruncated"):
             return
-        if token is None:
-            raise StorageError(
-                f"the list of s3://{requests.bucket} goes on, and the server does not say where",
-                code="NoContinuation",
-            )
+        if token is None or token == before:
+            raise _no_way_on(requests)
         arguments["StartAfter"] = None
 
 
@@ -87,7 +84,17 @@ def iter_uploads(requests: Requests, prefix: str) -> Iterator[Upload]:
             # Some servers do not look at the prefix.
             if item["Key"].startswith(prefix):
                 yield Upload(item["Key"], item["UploadId"], item.get("Initiated"))
+        before = (key_marker, upload_marker)
         key_marker = page.get("NextKeyMarker") or None
         upload_marker = page.get("NextUploadIdMarker") or None
-        if not page.get("IsTruncated") or key_marker is None:
+        if not page.get("IsTruncated"):
             return
+        if key_marker is None or (key_marker, upload_marker) == before:
+            raise _no_way_on(requests)
+
+
+def _no_way_on(requests: Requests) -> StorageError:
+    return StorageError(
+        f"the list of s3://{requests.bucket} goes on, and the server does not say where",
+        code="NoContinuation",
+    )

@@ -12,6 +12,7 @@ from shardpack.batch import as_bytes_view
 from shardpack.errors import StorageError, StorageUnavailableError
 from shardpack.storage.base import ObjectInfo
 from shardpack.storage.s3.answer import info_of, quoted, version_of
+from shardpack.storage.s3.buffers import Buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,13 +79,18 @@ class MultipartUpload:
         requests: How requests are sent.
         key: Key of the object.
         upload_id: The server's name for it.
+        use_crc32c: Its parts were announced to come with their CRC32C.
     """
 
-    def __init__(self, requests: Requests, key: str, upload_id: str) -> None:
+    def __init__(
+        self, requests: Requests, key: str, upload_id: str, *, use_crc32c: bool = False
+    ) -> None:
         self._requests = requests
         self._key = key
         self._upload_id = upload_id
-        self._etags: dict[int, str] = {}
+        self._use_crc32c = use_crc32c
+        # What the end of the upload tells about each.
+        self._parts: dict[int, Mapping[str, str]] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -95,6 +101,8 @@ class MultipartUpload:
         key: str,
         content_type: str | None,
         metadata: Mapping[str, str] | None,
+        *,
+        of_copies: bool = False,
     ) -> Self:
         """Begin an upload.
 
@@ -103,15 +111,18 @@ class MultipartUpload:
             key: Key of the object.
             content_type: Media type.
             metadata: User metadata.
+            of_copies: The server will take the parts from another object.
         """
+        use_crc32c = not of_copies and requests.crc32c_for_parts()
         answer = requests.call(
             "begin upload",
             key,
             "create_multipart_upload",
             ContentType=content_type,
             Metadata=dict(metadata) if metadata else None,
+            ChecksumAlgorithm="CRC32C" if use_crc32c else None,
         )
-        return cls(requests, key, answer["UploadId"])
+        return cls(requests, key, answer["UploadId"], use_crc32c=use_crc32c)
 
     def send(self, number: int, data: memoryview) -> None:
         """Send a part; any thread may.
@@ -120,9 +131,11 @@ class MultipartUpload:
             number: Its place, counted from 1.
             data: Its bytes.
         """
-        etag = self._requests.put_part(self._key, self._upload_id, number, data)
+        part = self._requests.put_part(
+            self._key, self._upload_id, number, data, use_crc32c=self._use_crc32c
+        )
         with self._lock:
-            self._etags[number] = etag
+            self._parts[number] = part
             self._size += data.nbytes
 
     def copy(self, number: int, source: str, start: int, end: int, etag: str | None) -> None:
@@ -146,7 +159,7 @@ class MultipartUpload:
             CopySourceIfMatch=quoted(etag),
         )
         with self._lock:
-            self._etags[number] = answer["CopyPartResult"]["ETag"]
+            self._parts[number] = {"ETag": answer["CopyPartResult"]["ETag"]}
             self._size += end - start
 
     def complete(self, condition: Condition) -> ObjectInfo:
@@ -155,7 +168,7 @@ class MultipartUpload:
         Args:
             condition: What must hold.
         """
-        parts = [{"PartNumber": n, "ETag": etag} for n, etag in sorted(self._etags.items())]
+        parts = [{"PartNumber": number, **self._parts[number]} for number in sorted(self._parts)]
         broke = False
 
         def send() -> Mapping[str, object]:
@@ -251,12 +264,14 @@ class S3Writer:
         self._about = (content_type, metadata)
         self._condition = condition or Condition()
         self._progress = progress
-        self._buffer = bytearray()
+        self._buffers = Buffers()
+        self._buffer: memoryview | None = None
+        self._filled = 0
         self._number = 0
         self._sent = 0
         self._upload: MultipartUpload | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._running: deque[tuple[int, Future[None]]] = deque()
+        self._running: deque[tuple[memoryview, Future[None]]] = deque()
         self._closed = False
 
     def write(self, data: Buffer, /) -> int:
@@ -277,11 +292,16 @@ class S3Writer:
         view = as_bytes_view(data)
         taken = 0
         while taken < view.nbytes:
+            buffer = self._buffer
             # A full buffer is sent when more comes, so that one part alone needs no upload.
-            if len(self._buffer) == self._size_now():
+            if buffer is not None and self._filled == buffer.nbytes:
                 self._send_buffer()
-            piece = view[taken : taken + self._size_now() - len(self._buffer)]
-            self._buffer += piece
+                buffer = None
+            if buffer is None:
+                buffer = self._buffer = self._buffers.take(self._size_now())
+            piece = view[taken : taken + buffer.nbytes - self._filled]
+            buffer[self._filled : self._filled + piece.nbytes] = piece
+            self._filled += piece.nbytes
             taken += piece.nbytes
         return taken
 
@@ -308,7 +328,6 @@ class S3Writer:
             return
         self._closed = True
         self._end_threads()
-        self._buffer = bytearray()
         if self._upload is not None:
             self._upload.abort()
 
@@ -344,36 +363,43 @@ class S3Writer:
                 self._wait_for_one()
             assert self._threads is not None  # noqa: S101 - made with the upload
             self._number += 1
-            part, self._buffer = memoryview(self._buffer), bytearray()
+            part = self._take_filled()
             task = self._threads.submit(self._upload.send, self._number, part)
-            self._running.append((part.nbytes, task))
+            self._running.append((part, task))
         except BaseException as error:
             self._stop(error)
             raise
 
+    def _take_filled(self) -> memoryview:
+        part = memoryview(b"") if self._buffer is None else self._buffer[: self._filled]
+        self._buffer = None
+        self._filled = 0
+        return part
+
     def _wait_for_one(self) -> None:
-        size, task = self._running.popleft()
+        part, task = self._running.popleft()
         task.result()
-        self._sent += size
+        self._buffers.give(part)
+        self._sent += part.nbytes
         if self._progress is not None:
             self._progress(self._sent)
 
     def _finish(self) -> ObjectInfo:
         if self._upload is None:
             content_type, metadata = self._about
-            size = len(self._buffer)
+            data = self._take_filled()
             headers = self._requests.put(
                 self._key,
-                memoryview(self._buffer),
+                data,
                 content_type=content_type,
                 metadata=metadata,
                 if_match=self._condition.if_match,
                 if_absent=self._condition.if_absent,
             )
             if self._progress is not None:
-                self._progress(size)
-            return info_of_put(self._key, headers, size)
-        if self._buffer:
+                self._progress(data.nbytes)
+            return info_of_put(self._key, headers, data.nbytes)
+        if self._filled:
             self._send_buffer()
         while self._running:
             self._wait_for_one()
@@ -391,6 +417,8 @@ class S3Writer:
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         self._running.clear()
+        self._buffer = None
+        self._buffers = Buffers()
 
 
 def info_of_put(key: str, headers: Mapping[str, str], size: int) -> ObjectInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shardpack.errors import StorageUnavailableError
+from shardpack.errors import StorageError, StorageUnavailableError
 from shardpack.storage.base import ObjectInfo
 from shardpack.storage.body import BytesBody
 from shardpack.storage.s3.answer import Answer, info_of, quoted, range_header
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PlainRequests"]
 
+_PARTIAL = 206
+
 
 class _PlainAnswer(Answer):
     """A body that botocore receives."""
@@ -27,7 +29,9 @@ class _PlainAnswer(Answer):
     ) -> None:
         self._body = response["Body"]
         try:
-            super().__init__(key, response["ResponseMetadata"]["HTTPHeaders"], wanted)
+            about = response["ResponseMetadata"]
+            partial = about.get("HTTPStatusCode") == _PARTIAL
+            super().__init__(key, about["HTTPHeaders"], wanted, partial=partial)
         except BaseException:
             self._body.close()
             raise
@@ -102,7 +106,10 @@ class PlainRequests:
         """Send a HEAD."""
         response = self.call("head", key, "head_object", VersionId=version_id)
         headers = response["ResponseMetadata"]["HTTPHeaders"]
-        return info_of(key, headers, int(response["ContentLength"]))
+        size = int(response.get("ContentLength", -1))
+        if size < 0:
+            raise StorageError(f"the answer for {key!r} has no length", key=key)
+        return info_of(key, headers, size)
 
     def put(
         self,

@@ -137,8 +137,7 @@ def read_ranges(
 
     def fetch(span: Span) -> bytes:
         reader = RangeReader(requests, key, span.start, span.end, if_match=if_match)
-        if reader.total:
-            versions.add((reader.etag, reader.total))
+        versions.add((reader.etag, reader.total))
         return _rest(reader)
 
     pieces = list(parallel_map(fetch, spans, workers=min(workers, len(spans))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from shardpack.errors import (
@@ -13,6 +14,7 @@ from shardpack.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from shardpack.storage.s3 import trials
 from shardpack.storage.s3.client import is_aws
 from shardpack.storage.s3.connection import NotConnectedError
 from shardpack.storage.s3.digests import Digest
@@ -32,6 +34,8 @@ __all__ = ["Requests"]
 # The server did not do it: it said so, or was never reached. After other failures of a request
 # that was sent nobody knows.
 _REFUSED = frozenset({429, 503})
+# From here on MD5 costs more than finding out whether it can be spared.
+_LARGE = 1 << 20
 
 
 class Requests:
@@ -49,6 +53,7 @@ class Requests:
         endpoint_url: Where the server is.
         validates: Whether bodies are compared with the checksums that the server keeps.
         on_aws: Whether the server is AWS.
+        trial_lock: Held by the thread that tries out what the server checks.
     """
 
     def __init__(
@@ -72,7 +77,8 @@ class Requests:
         self.validates: bool = (
             getattr(client.meta.config, "response_checksum_validation", None) == "when_supported"
         )
-        self.use_crc32c = self.on_aws and checked == "when_supported"
+        self.trial_lock = threading.Lock()
+        self._always_crc32c = self.on_aws and checked == "when_supported"
 
     def call(self, operation: str, key: str | None, method: str, **arguments: Argument) -> Argument:
         """Call a method of the boto3 client, repeated as the policy says."""
@@ -124,12 +130,12 @@ class Requests:
         Returns:
             The headers of the answer, names in lower case.
         """
-        digest = self.digest(data)
+        digest = Digest(data, use_crc32c=self.crc32c_for_put(data.nbytes))
         conditional = if_absent or if_match is not None
 
         def send() -> Mapping[str, str]:
             try:
-                return self._put_once(
+                return self.put_once(
                     key,
                     data,
                     digest,
@@ -147,23 +153,37 @@ class Requests:
         self._check_etag(key, digest, headers, data.nbytes)
         return headers
 
-    def put_part(self, key: str, upload_id: str, number: int, data: memoryview) -> str:
-        """Send one part of an upload, repeated as the policy says; gives its ETag."""
-        digest = self.digest(data)
+    def put_part(
+        self, key: str, upload_id: str, number: int, data: memoryview, *, use_crc32c: bool
+    ) -> Mapping[str, str]:
+        """Send one part of an upload, repeated as the policy says.
+
+        Returns:
+            What the end of the upload must tell about it.
+        """
+        digest = Digest(data, use_crc32c=use_crc32c)
         headers = self.retry.run(
             "upload part",
             key,
-            lambda: self._put_part_once(key, upload_id, number, data, digest),
+            lambda: self.put_part_once(key, upload_id, number, data, digest),
         )
         if digest.equals(headers):
             self._etag_is_md5 = True
         elif self._etag_is_md5 and digest.differs(headers):
             raise _damaged(key, digest, headers)
-        return headers.get("etag", "")
+        return {"ETag": headers.get("etag", ""), **digest.of_part()}
 
-    def digest(self, data: memoryview) -> Digest:
-        """Compute the digest that this server checks."""
-        return Digest(data, use_crc32c=self.use_crc32c)
+    def crc32c_for_put(self, size: int) -> bool:
+        """Tell whether a PUT goes with its CRC32C and not with its MD5.
+
+        Args:
+            size: Bytes of the body.
+        """
+        return self._always_crc32c or (size > _LARGE and trials.checks_puts(self))
+
+    def crc32c_for_parts(self) -> bool:
+        """Tell whether the parts of an upload that begins go with their CRC32C."""
+        return trials.checks_parts(self)
 
     def may_have_happened(self, error: StorageError) -> bool:
         """Tell whether a request that failed may have taken effect all the same.
@@ -184,9 +204,10 @@ class Requests:
             self._went_around()
         return info
 
-    def _put_once(
+    def put_once(
         self, key: str, data: memoryview, digest: Digest, **options: Argument
     ) -> Mapping[str, str]:
+        """Send one PUT, options as for ``put``; gives the headers of the answer."""
         headers = None
         if self.fast is not None and self.fast.usable():
             headers = self.fast.put(key, data, digest, **options)
@@ -195,9 +216,10 @@ class Requests:
             self._went_around()
         return headers
 
-    def _put_part_once(
+    def put_part_once(
         self, key: str, upload_id: str, number: int, data: memoryview, digest: Digest
     ) -> Mapping[str, str]:
+        """Send one part of an upload; gives the headers of the answer."""
         headers = None
         if self.fast is not None and self.fast.usable():
             headers = self.fast.put_part(key, upload_id, number, data, digest)
@@ -241,7 +263,8 @@ class Requests:
                 answer.readinto(memoryview(stored))
             finally:
                 answer.close()
-            same = len(stored) == size and self.digest(memoryview(stored)).md5 == digest.md5
+            found = Digest(memoryview(stored), use_crc32c=False)
+            same = len(stored) == size and found.md5 == digest.md5
             if same:
                 self._etag_is_md5 = False
         if self._etag_is_md5 is not False:

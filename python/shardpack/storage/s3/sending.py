@@ -11,6 +11,7 @@ from shardpack.batch import as_bytes_view
 from shardpack.errors import PreconditionFailedError, StorageError
 from shardpack.storage.base import ObjectInfo
 from shardpack.storage.s3.answer import quoted, version_of
+from shardpack.storage.s3.buffers import Buffers
 from shardpack.storage.s3.multipart import (
     Condition,
     MultipartUpload,
@@ -74,12 +75,12 @@ def put(requests: Requests, key: str, data: PutSource, options: Options) -> Obje
 
 def _put_file(requests: Requests, key: str, descriptor: int, options: Options) -> ObjectInfo:
     size = os.fstat(descriptor).st_size
+    buffers = Buffers()
 
     def read(start: int, end: int) -> memoryview:
-        part = bytearray(end - start)
-        view = memoryview(part)
+        view = buffers.take(end - start)
         done = 0
-        while done < len(part):
+        while done < view.nbytes:
             count = os.preadv(descriptor, [view[done:]], start + done)
             if not count:
                 raise StorageError(
@@ -90,7 +91,7 @@ def _put_file(requests: Requests, key: str, descriptor: int, options: Options) -
             done += count
         return view
 
-    return _put_known(requests, key, size, read, options)
+    return _put_known(requests, key, size, read, options, on_sent=buffers.give)
 
 
 def _put_known(
@@ -99,8 +100,13 @@ def _put_known(
     size: int,
     read: Callable[[int, int], memoryview],
     options: Options,
+    *,
+    on_sent: Callable[[memoryview], object] | None = None,
 ) -> ObjectInfo:
-    """Write an object of a known size; ``read`` gives the bytes from one place to another."""
+    """Write an object of a known size.
+
+    ``read`` gives the bytes from one place to another, ``on_sent`` is told when they were sent.
+    """
     if size <= options.part_size:
         headers = requests.put(
             key,
@@ -123,7 +129,10 @@ def _put_known(
         nonlocal sent
         start = (number - 1) * part_size
         end = min(start + part_size, size)
-        upload.send(number, read(start, end))
+        part = read(start, end)
+        upload.send(number, part)
+        if on_sent is not None:
+            on_sent(part)
         if progress is not None:
             with lock:
                 sent += end - start
@@ -199,7 +208,7 @@ def _copy_parts(
 ) -> ObjectInfo:
     part_size = part_size_for(info.size, _COPY_PART)
     kept = info.metadata if metadata is None else metadata
-    upload = MultipartUpload.begin(requests, target, info.content_type, kept)
+    upload = MultipartUpload.begin(requests, target, info.content_type, kept, of_copies=True)
 
     def send(place: tuple[int, Span]) -> None:
         number, span = place

@@ -39,9 +39,13 @@ class S3Store:
     whatever these requests are answered with that is not plain, goes through the client.
 
     What is checked: the length and range of every body; on reading, that all parts are of one
-    version (ETag); on writing, each body is sent with its MD5 (``Content-MD5``) or, to AWS with
-    checksums switched on, its CRC32C, which most servers check before they accept it, and where
-    the ETag is the MD5 of what arrived it is compared. Where the client validates responses
+    version (ETag); on writing, each body is sent with its MD5 (``Content-MD5``), which most servers
+    check before they accept it, and where the ETag is the MD5 of what arrived it is compared.
+    Bodies above 1 MiB and parts go with their CRC32C instead, which costs a thirtieth, where the
+    server really checks it: AWS does, of others the first such upload of a process finds out, with
+    scratch objects under ``.shardpack-probe/`` that are removed. To AWS with checksums switched on
+    all bodies go with their CRC32C. Neither is a defence against forgers: use HTTPS. Where the
+    client validates responses
     (``response_checksum_validation="when_supported"``), objects that are read as a whole, by one
     request, are compared with the CRC32C or CRC32 that the server keeps of them. Servers that do
     none of this exist: keep a digest of what must be right.
