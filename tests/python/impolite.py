@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shardpack.storage.retry import RetryPolicy
@@ -40,6 +41,7 @@ class Impolite:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.lines: list[str] = []
+        self.connection: socket.socket | None = None
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
@@ -53,6 +55,7 @@ class Impolite:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
+            self.connection = connection
             with connection:
                 while self.answers and self.has_request(connection):
                     connection.sendall(self.answers.pop(0))
@@ -81,8 +84,11 @@ class Impolite:
         self.answers.clear()
         # Wakes the thread up, which waits in `accept`.
         self.listener.shutdown(socket.SHUT_RDWR)
+        if self.connection is not None:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+        self.thread.join(10)
         self.listener.close()
-        self.thread.join()
 
 
 def answer(body: bytes, *headers: str, status: str = "206 Partial Content") -> bytes:

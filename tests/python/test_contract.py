@@ -338,9 +338,22 @@ TREE: dict[str, tuple[type, ...]] = {
 ARGUMENTS = {"MissingPlaceholderError": ("name", "{name}/data")}
 # Attributes that must survive; each class has some of them.
 FACTS = (
-    "actual algorithm ambiguous code expected key limit line_number member offset path placeholder"
-    " requested status template"
-).split()
+    "actual",
+    "algorithm",
+    "ambiguous",
+    "code",
+    "expected",
+    "key",
+    "limit",
+    "line_number",
+    "member",
+    "offset",
+    "path",
+    "placeholder",
+    "requested",
+    "status",
+    "template",
+)
 
 
 def test_the_tree_is_the_specified_one() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fault_proxy import Fault, FaultProxy
 from impolite import CLOSE, WHOLE, Impolite, answer, store_at
 from shardpack.errors import (
     ObjectNotFoundError,
@@ -13,13 +14,13 @@ from shardpack.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from shardpack.storage.s3 import S3Store
 from shardpack.storage.s3.answer import info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from servers import S3Server
-    from shardpack.storage.s3 import S3Store
 
     Serve = Callable[..., S3Store]
 
@@ -72,7 +73,7 @@ def test_beyond_the_end_of_another_version_is_not_beyond_the_end(serve: Serve) -
     with pytest.raises(PreconditionFailedError):
         serve(BEYOND, HEAD_OF_TEN).read("k", start=20, end=30, if_match="other")
     with pytest.raises(ObjectNotFoundError):
-        serve(BEYOND, answer(b"", status="404 Not Found"), HEAD_OF_TEN).read("k", start=20)
+        serve(BEYOND, answer(b"", status="404 Not Found"), CLOSE, HEAD_OF_TEN).read("k", start=20)
     assert serve(BEYOND, HEAD_OF_TEN).read("k", start=20, end=30, if_match="e") == b""
     body = serve(BEYOND, HEAD_OF_TEN).get("k", start=20)
     assert (body.read(), body.info.size, body.info.etag) == (b"", 10, "e")
@@ -116,13 +117,15 @@ def test_a_server_that_is_always_about_to_answer_is_left(rclone_server: S3Server
     impolite.end()
 
 
-def test_answers_that_come_first_are_passed_over(serve: Serve) -> None:
+def test_answers_that_come_first_are_passed_over(rclone_server: S3Server) -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
-    store = serve(interim + answer(b"right", *WHOLE), answer(b"right", *WHOLE))
+    impolite = Impolite([interim + answer(b"right", *WHOLE)] * 2)
+    store = store_at(rclone_server, impolite)
     assert [store.read("k"), store.read("k")] == [b"right"] * 2
+    impolite.end()
 
 
-@pytest.mark.parametrize("length", ["²", "5x", "-5", " "])  # noqa: RUF001 - a digit to Python
+@pytest.mark.parametrize("length", ["²", "5x", "-5", " "])
 def test_a_head_whose_length_is_no_number_is_an_error(serve: Serve, length: str) -> None:
     told = answer(b"", f"Content-Length: {length}", status="200 OK").decode().encode("latin-1")
     with pytest.raises(StorageError):
@@ -182,3 +185,20 @@ def test_a_reader_that_goes_on_after_a_failure_gets_every_byte(serve: Serve) -> 
     with pytest.raises(StorageUnavailableError):
         body.read(8)
     assert body.read() == b"23456789"
+
+
+def test_a_conditional_put_that_the_client_itself_repeats_may_have_met_itself(
+    moto_server: S3Server,
+) -> None:
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        client = moto_server.client(proxy.url, retries={"mode": "standard", "max_attempts": 2})
+        store = S3Store(client, moto_server.fresh_bucket(client), fast_path=False)
+        assert store.conditional_writes
+        proxy.faults.append(Fault(method="PUT", lose_answer=True))
+        with pytest.raises(StorageUnavailableError) as caught:
+            store.put("new", b"mine", if_absent=True)
+        assert caught.value.ambiguous
+        assert store.read("new") == b"mine"
+        with pytest.raises(PreconditionFailedError):
+            store.put("new", b"other", if_absent=True)
+        client.close()

@@ -28,6 +28,8 @@ _EXAMPLES = f"""\
   shardpack get -x s3://bucket/photos photos                  the same
   shardpack get -x s3://bucket/shards/a.tar.gz photos         all members
 
+Nothing is written outside of PATH. Links in archives of other programs are left out.
+
 {URL_HELP}"""
 
 

@@ -253,6 +253,8 @@ class FileStore:
     def list_level(self, prefix: str = "") -> Iterator[ObjectInfo | str]:
         """List one level; see ``ObjectStore.list_level``."""
         check_prefix(prefix)
+        if "//" in prefix:
+            return
         above, _, name_prefix = prefix.rpartition("/")
         above = above + "/" if above else ""
         folder = os.path.join(self.root, above).rstrip("/") or "/"

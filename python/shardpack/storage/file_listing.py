@@ -69,6 +69,9 @@ def walk(
     Yields:
         Keys and facts; what vanishes meanwhile is left out.
     """
+    if "//" in prefix:
+        # No key has an empty part, though a path may.
+        return
     base, _, name_prefix = prefix.rpartition("/")
     if base:
         base += "/"
@@ -96,7 +99,7 @@ def walk(
 
 def is_plain_folder(folder: str) -> bool:
     """Tell whether no symbolic link leads to a folder; what is not there is none."""
-    return os.path.realpath(folder) == folder.rstrip("/")
+    return os.path.realpath(folder) == (folder.rstrip("/") or "/")
 
 
 def status_of(path: str) -> os.stat_result | None:

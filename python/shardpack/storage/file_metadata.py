@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shardpack.atomic import AtomicFile
 from shardpack.errors import StorageError
@@ -145,19 +146,34 @@ class _MetadataFile(AtomicFile):
 
 def _read(hidden: str) -> dict[str, Record]:
     try:
-        with open(hidden, "rb", buffering=0) as file:
-            lines = file.readall().splitlines()
+        # Opening a pipe would otherwise wait for its other end.
+        descriptor = os.open(hidden, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return {}
     except OSError as error:
         if error.errno == errno.ENOTDIR:
             return {}
         raise
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StorageError(f"damaged metadata file {hidden}: not a file")
+        lines = file.readall().splitlines()
     try:
-        rows = [json.loads(line) for line in lines]
-        return {row["etag"]: Record(row["content_type"], row["metadata"]) for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
+        return dict(_record_of(json.loads(line)) for line in lines)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"damaged metadata file {hidden}") from error
+
+
+def _record_of(row: Any) -> tuple[str, Record]:  # noqa: ANN401 - anything may stand there
+    etag, content_type, metadata = row["etag"], row["content_type"], row["metadata"]
+    if not isinstance(metadata, dict):
+        raise TypeError("not a record")
+    texts = [etag, *metadata.keys(), *metadata.values()]
+    if content_type is not None:
+        texts.append(content_type)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("not a record")
+    return etag, Record(content_type, metadata)
 
 
 def _unlink(path: str) -> None:

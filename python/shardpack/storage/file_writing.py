@@ -212,17 +212,25 @@ def fill_object(
         progress: Called with the number of bytes written so far.
     """
     path = source_path(data)
-    if path is not None:
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if stat.S_ISREG(os.fstat(source).st_mode):
-                with file_errors(pending.key):
-                    copy_bytes(source, pending.file.fileno(), progress)
-                return
-        finally:
-            os.close(source)
+    if path is None:
+        _write_pieces(pending, iter_pieces(data), progress)
+        return
+    with open(path, "rb", buffering=0) as source:
+        if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+            with file_errors(pending.key):
+                copy_bytes(source.fileno(), pending.file.fileno(), progress)
+        else:
+            # Not opened again: what a pipe holds would be lost.
+            _write_pieces(pending, iter_pieces(source), progress)
+
+
+def _write_pieces(
+    pending: PendingObject,
+    pieces: Iterator[memoryview],
+    progress: Callable[[int], object] | None,
+) -> None:
     done = 0
-    for piece in iter_pieces(data):
+    for piece in pieces:
         with file_errors(pending.key):
             write_all(pending.file, piece)
         done += piece.nbytes

@@ -68,6 +68,7 @@ def extract(
     ``pack`` notes it, or after its key. No file is written outside of the folder, whatever the
     paths say and whatever links lie in the folder. Archives are read once, ahead of the writing,
     and every file is compared with its digests first. Files are not forced to the disk one by one.
+    Links and devices, which archives of other programs may hold, are left out.
 
     Args:
         space: The store.

@@ -68,6 +68,8 @@ _BY_STATUS: dict[int, type[StorageError]] = {
     403: AccessDeniedError,
     412: PreconditionFailedError,
 }
+# Operations that may have conditions, by their names in messages.
+_WRITES = frozenset({"complete upload", "put"})
 _TOO_MANY_REQUESTS = 429
 _REQUEST_TIMEOUT = 408
 _SERVER_ERROR = 500
@@ -157,7 +159,7 @@ def translate(error: Exception, operation: str, bucket: str, key: str | None) ->
         answer = error.response
         about = answer.get("ResponseMetadata", {})
         told = answer.get("Error", {})
-        return error_of_answer(
+        failed = error_of_answer(
             operation,
             bucket,
             key,
@@ -166,6 +168,13 @@ def translate(error: Exception, operation: str, bucket: str, key: str | None) ->
             message=str(told.get("Message", "")),
             wait_s=retry_after(about.get("HTTPHeaders", {})),
         )
+        repeated = about.get("RetryAttempts", 0) and operation in _WRITES
+        if repeated and isinstance(failed, PreconditionFailedError):
+            # The client sent it again by itself: what it met may be its own first copy.
+            return StorageUnavailableError(
+                f"{failed}, when the client repeated it", key=key, code=failed.code, status=412
+            )
+        return failed
     where = f"s3://{bucket}" if key is None else f"s3://{bucket}/{key}"
     # Not the text of the original: it may hold a signed URL.
     text = f"{operation} of {where} failed: {kind_of(error)}"

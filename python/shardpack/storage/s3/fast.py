@@ -139,8 +139,6 @@ class FastRequests:
             client: A boto3 client.
             bucket: The bucket.
         """
-        from botocore.exceptions import BotoCoreError
-
         config = client.meta.config
         transport = transport_of(client)
         options = config.s3 or {}
@@ -159,9 +157,9 @@ class FastRequests:
             return None
         try:
             place = _place_of(client, bucket)
-        except BotoCoreError:
-            # It will say what is wrong when it is asked.
-            return None
+        except Exception as error:
+            # The bucket has an impossible name, or the credentials cannot be had.
+            raise translate(error, "signing", bucket, None) from error
         if place.scheme not in ("http", "https") or not place.hostname or place.path[-2:] != "/k":
             return None
         default = 443 if place.scheme == "https" else 80

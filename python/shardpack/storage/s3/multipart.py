@@ -28,6 +28,8 @@ __all__ = ["Condition", "MultipartUpload", "S3Writer", "part_size_for", "parts_a
 MOST_PARTS = 10_000
 # Parts held in memory by one upload, all together.
 _MOST_HELD = 128 << 20
+# Of a stream, beside the part that is being filled: several are often written at a time.
+_MOST_HELD_BY_STREAM = 64 << 20
 # Streams do not know their length: parts grow so that 10,000 of them hold the largest object.
 _PARTS_OF_ONE_SIZE = 1_500
 
@@ -42,14 +44,15 @@ def part_size_for(size: int, part_size: int) -> int:
     return max(part_size, -(-size // MOST_PARTS))
 
 
-def parts_at_once(part_size: int, concurrency: int) -> int:
+def parts_at_once(part_size: int, concurrency: int, most_held: int = _MOST_HELD) -> int:
     """Say how many parts may be in memory, so that many small or few large ones are.
 
     Args:
         part_size: Bytes of a part.
         concurrency: Most requests at once.
+        most_held: Most bytes of parts in memory.
     """
-    return max(1, min(concurrency, _MOST_HELD // part_size))
+    return max(1, min(concurrency, most_held // part_size))
 
 
 class Condition:
@@ -260,7 +263,7 @@ class S3Writer:
         self._requests = requests
         self._key = key
         self._part_size = part_size
-        self._at_once = parts_at_once(part_size, concurrency)
+        self._at_once = parts_at_once(part_size, concurrency, _MOST_HELD_BY_STREAM)
         self._about = (content_type, metadata)
         self._condition = condition or Condition()
         self._progress = progress

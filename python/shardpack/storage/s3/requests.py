@@ -230,7 +230,7 @@ class Requests:
 
     def _went_around(self) -> None:
         """Note that boto3 could do what the fast path could not."""
-        if self.fast is not None:
+        if self.fast is not None and self.fast.usable():
             self.fast.detours += 1
 
     def _check_bucket(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from shardpack.storage.sources import is_buffer, iter_pieces, source_path
 from shardpack.storage.transfer import Span, parallel_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from shardpack.storage.base import PutSource
     from shardpack.storage.s3.requests import Requests
@@ -53,10 +54,20 @@ def put(requests: Requests, key: str, data: PutSource, options: Options) -> Obje
     path = source_path(data)
     if path is not None:
         with open(path, "rb", buffering=0) as file:
-            return _put_file(requests, key, file.fileno(), options)
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                return _put_file(requests, key, file.fileno(), status.st_size, options)
+            # A pipe, a device or a file of `/proc`: only reading it tells how long it is.
+            return _put_pieces(requests, key, iter_pieces(file), options)
     if is_buffer(data):
         view = as_bytes_view(data)
         return _put_known(requests, key, view.nbytes, lambda start, end: view[start:end], options)
+    return _put_pieces(requests, key, iter_pieces(data), options)
+
+
+def _put_pieces(
+    requests: Requests, key: str, pieces: Iterable[memoryview], options: Options
+) -> ObjectInfo:
     writer = S3Writer(
         requests,
         key,
@@ -68,13 +79,14 @@ def put(requests: Requests, key: str, data: PutSource, options: Options) -> Obje
         progress=options.progress,
     )
     with writer:
-        for piece in iter_pieces(data):
+        for piece in pieces:
             writer.write(piece)
         return writer.close()
 
 
-def _put_file(requests: Requests, key: str, descriptor: int, options: Options) -> ObjectInfo:
-    size = os.fstat(descriptor).st_size
+def _put_file(
+    requests: Requests, key: str, descriptor: int, size: int, options: Options
+) -> ObjectInfo:
     buffers = Buffers()
 
     def read(start: int, end: int) -> memoryview:
