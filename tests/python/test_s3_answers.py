@@ -18,6 +18,7 @@ from shardpack.storage.s3 import S3Store
 from shardpack.storage.s3.answer import info_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from servers import S3Server
@@ -85,13 +86,6 @@ def test_ranges_of_two_versions_are_not_mixed_when_one_lies_beyond_the_end(serve
     store._concurrency = 1
     with pytest.raises(PreconditionFailedError):
         store.read_ranges("k", [(0, 5), (8_000_000, 8_000_005)])
-
-
-def test_a_version_that_cannot_be_told_is_not_the_one_asked_for(serve: Serve) -> None:
-    untagged = answer(b"right", "Content-Length: 5", "Content-Range: bytes 0-4/5")
-    with pytest.raises(PreconditionFailedError, match="no ETag"):
-        serve(untagged).read("k", if_match="e")
-    assert serve(untagged).read("k") == b"right"
 
 
 @pytest.mark.parametrize("status", ["200 OK", "201 Created", "204 No Content"])
@@ -202,3 +196,23 @@ def test_a_conditional_put_that_the_client_itself_repeats_may_have_met_itself(
         with pytest.raises(PreconditionFailedError):
             store.put("new", b"other", if_absent=True)
         client.close()
+
+
+def test_a_server_that_vanished_after_a_conditional_put_may_have_done_it(
+    rclone_server: S3Server,
+) -> None:
+    class Vanishing(Impolite):
+        def has_request(self, connection: socket.socket) -> bool:
+            self.listener.close()
+            return super().has_request(connection)
+
+    vanishing = Vanishing([b"", CLOSE])
+    store = store_at(rclone_server, vanishing, fast_path=False, retries={"max_attempts": 2})
+    with pytest.raises(StorageUnavailableError) as caught:
+        store._requests.put("k", memoryview(b"data"), if_absent=True)
+    assert vanishing.asked == 1
+    assert caught.value.ambiguous
+    never = store_at(rclone_server, vanishing, fast_path=False, attempts=1)
+    with pytest.raises(StorageUnavailableError) as caught:
+        never._requests.put("k", memoryview(b"data"), if_absent=True)
+    assert not caught.value.ambiguous

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -71,6 +72,7 @@ class TlsFront:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
         self.connections = 0
+        self.open: list[socket.socket] = []
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self) -> None:
@@ -80,7 +82,14 @@ class TlsFront:
             except OSError:
                 return
             self.connections += 1
+            self.open.append(plain.dup())
             threading.Thread(target=self.connect, args=(plain,), daemon=True).start()
+
+    def end_connections(self) -> None:
+        """End all connections, as a server does with idle ones."""
+        while self.open:
+            with self.open.pop() as plain, suppress(OSError):
+                plain.shutdown(socket.SHUT_RDWR)
 
     def connect(self, plain: socket.socket) -> None:
         with plain:
@@ -112,6 +121,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 def front(rclone_server: S3Server, certificate: tuple[Path, Path]) -> Iterator[TlsFront]:
     made = TlsFront(rclone_server.port, *certificate)
     yield made
+    made.end_connections()
     made.listener.close()
 
 
@@ -167,3 +177,34 @@ def test_a_server_with_another_certificate_is_refused(
         assert not isinstance(caught.value, StorageUnavailableError)
         assert front.connections == 1
         client.close()
+
+
+def test_nobody_is_trusted_beside_the_authorities_of_the_client(
+    rclone_server: S3Server,
+    front: TlsFront,
+    certificate: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The system trusts the server, the client is told to trust another one alone.
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    other, _ = write_certificate(tmp_path, "other")
+    client = client_of(front.url, str(other))
+    store = S3Store(client, rclone_server.fresh_bucket(), retry=QUICK)
+    assert store._requests.fast is not None
+    with pytest.raises(StorageError):
+        store.put("k", b"secret")
+    client.close()
+
+
+def test_idle_connections_that_the_server_ended_are_not_used(
+    rclone_server: S3Server, front: TlsFront, certificate: tuple[Path, Path]
+) -> None:
+    client = client_of(front.url, str(certificate[0]))
+    store = S3Store(client, rclone_server.fresh_bucket(), retry=RetryPolicy(attempts=1))
+    for number in range(3):
+        # A request that must not be repeated.
+        store._requests.put(f"k{number}", memoryview(b"x"), if_absent=True)
+        front.end_connections()
+    assert front.connections == 3
+    client.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inputs import MIB, make
+from shardpack.errors import StorageError
 from shardpack.storage import MemoryStore
 
 if TYPE_CHECKING:
@@ -126,6 +127,35 @@ def test_threads_share_a_store(store: ObjectStore) -> None:
         thread.join()
     assert failures == []
     assert len(list(store.list())) == 60
+
+
+def test_a_child_does_not_end_what_its_parent_writes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Files with a temporary name are what a child could remove.
+    monkeypatch.delattr(os, "O_TMPFILE")
+    data = make("noise", 6 << 20)
+    with place.store.writer("object") as writer:
+        writer.write(data)
+
+        def abort() -> None:
+            writer.abort()
+
+        def leave() -> None:
+            with pytest.raises(KeyError), writer:
+                raise KeyError
+
+        def end() -> None:
+            with pytest.raises(StorageError):
+                writer.close()
+
+        in_child(abort)
+        in_child(leave)
+        if place.shared:
+            in_child(end)
+        assert not place.store.exists("object")
+        writer.write(data)
+    assert place.store.read("object") == data + data
 
 
 def test_a_store_works_on_both_sides_of_a_fork(place: Place) -> None:

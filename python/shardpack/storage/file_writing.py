@@ -67,7 +67,21 @@ class PendingObject(AtomicFile):
     def __init__(self, path: str, key: str, *, sync: bool) -> None:
         self.key = key
         self._sync = sync
+        self._pid = os.getpid()
         super().__init__(path, overwrite=True)
+
+    def close(self) -> None:
+        """Remove what was not published; in a child process it is the parent's and stays."""
+        if self._pid != os.getpid():
+            self._temporary = None
+        super().close()
+
+    def check_process(self) -> None:
+        """Refuse what only the process that began the object may do."""
+        if self._pid != os.getpid():
+            raise StorageError(
+                f"the writer of {self.key!r} was opened in another process", key=self.key
+            )
 
     def complete(
         self, record: Record, *, if_match: str | None = None, if_absent: bool = False
@@ -255,6 +269,7 @@ class FileWriter:
     def write(self, data: Buffer, /) -> int:
         """Take all bytes."""
         self._check_open()
+        self._pending.check_process()
         view = as_bytes_view(data)
         if len(self._gathered) + view.nbytes > _WRITE_BYTES:
             self._flush()
@@ -267,6 +282,7 @@ class FileWriter:
     def close(self) -> ObjectInfo:
         """Give the object its key."""
         self._check_open()
+        self._pending.check_process()
         try:
             self._flush()
             return complete_object(self._pending, self._record)

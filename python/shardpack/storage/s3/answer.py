@@ -128,12 +128,14 @@ def refuse_other_version(key: str, etag: str | None, if_match: str | None) -> No
 
     Args:
         key: Its key.
-        etag: Its ETag; where there is none, nothing shows that it is that version.
+        etag: Its ETag. Some servers have one in answers to PUT alone: without it nothing can be
+            compared here, and their word is taken.
         if_match: The ETag that is asked for, if any.
     """
-    if if_match is not None and etag != if_match:
-        found = "no ETag" if etag is None else f"the ETag {etag!r}"
-        raise PreconditionFailedError(f"{key!r} has {found}, not {if_match!r}", key=key, status=412)
+    if if_match is not None and etag is not None and etag != if_match:
+        raise PreconditionFailedError(
+            f"{key!r} has the ETag {etag!r}, not {if_match!r}", key=key, status=412
+        )
 
 
 class Answer:

@@ -288,10 +288,7 @@ class S3Writer:
         """
         if self._closed:
             raise ValueError(f"the writer of {self._key!r} is closed")
-        if self._requests.pid != os.getpid():
-            raise StorageError(
-                f"the writer of {self._key!r} was opened in another process", key=self._key
-            )
+        self._check_process()
         view = as_bytes_view(data)
         taken = 0
         while taken < view.nbytes:
@@ -316,6 +313,7 @@ class S3Writer:
         """
         if self._closed:
             raise ValueError(f"the writer of {self._key!r} is closed")
+        self._check_process()
         try:
             info = self._finish()
         except BaseException as error:
@@ -330,6 +328,8 @@ class S3Writer:
         if self._closed:
             return
         self._closed = True
+        if not self._is_ours():
+            return
         self._end_threads()
         if self._upload is not None:
             self._upload.abort()
@@ -352,6 +352,16 @@ class S3Writer:
         else:
             self._stop(error)
 
+    def _is_ours(self) -> bool:
+        """Tell whether this is the process that began; to a child of it the upload is not its."""
+        return self._requests.pid == os.getpid()
+
+    def _check_process(self) -> None:
+        if not self._is_ours():
+            raise StorageError(
+                f"the writer of {self._key!r} was opened in another process", key=self._key
+            )
+
     def _size_now(self) -> int:
         return self._part_size << (self._number // _PARTS_OF_ONE_SIZE)
 
@@ -362,7 +372,9 @@ class S3Writer:
                 self._threads = ThreadPoolExecutor(
                     self._at_once, thread_name_prefix="shardpack-upload"
                 )
-            while len(self._running) >= self._at_once:
+            # Parts grow, and the memory for them does not.
+            grown = self._size_now() // self._part_size
+            while len(self._running) >= max(1, self._at_once // grown):
                 self._wait_for_one()
             assert self._threads is not None  # noqa: S101 - made with the upload
             self._number += 1
@@ -412,6 +424,8 @@ class S3Writer:
         if self._closed:
             return
         self._closed = True
+        if not self._is_ours():
+            return
         self._end_threads()
         if self._upload is not None:
             self._upload.abort_after(error)

@@ -73,6 +73,8 @@ class Requests:
         self._etag_is_md5: bool | None = None
         self.endpoint_url: str = client.meta.endpoint_url
         self.on_aws = is_aws(self.endpoint_url)
+        retries = getattr(client.meta.config, "retries", None) or {}
+        self._client_repeats = retries.get("total_max_attempts") != 1
         checked = getattr(client.meta.config, "request_checksum_calculation", None)
         self.validates: bool = (
             getattr(client.meta.config, "response_checksum_validation", None) == "when_supported"
@@ -193,7 +195,11 @@ class Requests:
         """
         if error.status is not None:
             return error.status not in _REFUSED
-        return not isinstance(error.__cause__, _never_sent())
+        cause = error.__cause__
+        if isinstance(cause, NotConnectedError):
+            return False
+        # A client that repeats requests by itself tells of its last attempt alone.
+        return self._client_repeats or not isinstance(cause, _never_sent())
 
     def _head_once(self, key: str, version_id: str | None) -> ObjectInfo:
         info = None
@@ -289,7 +295,6 @@ def _never_sent() -> tuple[type[BaseException], ...]:
     return (
         ConnectTimeoutError,
         EndpointConnectionError,
-        NotConnectedError,
         ConnectionRefusedError,
         socket.gaierror,
     )
