@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import itertools
 import os
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ SECRET_KEY = "shardpack-test-secret"
 REGION = "us-east-1"
 _START_S = 60.0
 _numbers = itertools.count(1)
+_session_lock = threading.Lock()
 
 # The server ends with its parent, also when that is killed.
 _LAUNCHER = """
@@ -87,7 +90,6 @@ class S3Server:
             endpoint_url: Another address of the server, such as that of a proxy.
             **config: Changes to the configuration.
         """
-        import boto3
         from botocore.config import Config
 
         settings = {
@@ -99,14 +101,15 @@ class S3Server:
             "connect_timeout": 10,
             "read_timeout": 30,
         } | config
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint_url or self.endpoint_url,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-            region_name=REGION,
-            config=Config(**settings),
-        )
+        with _session_lock:
+            return _session().client(
+                "s3",
+                endpoint_url=endpoint_url or self.endpoint_url,
+                aws_access_key_id=ACCESS_KEY,
+                aws_secret_access_key=SECRET_KEY,
+                region_name=REGION,
+                config=Config(**settings),
+            )
 
     def fresh_bucket(self, client: Any = None) -> str:
         """Make an empty bucket with a name that was never used before."""
@@ -129,6 +132,14 @@ class S3Server:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+
+@functools.cache
+def _session() -> Any:
+    """Give one session for all clients: a new one takes twenty times as long as a client."""
+    import boto3
+
+    return boto3.session.Session()
 
 
 def free_port() -> int:

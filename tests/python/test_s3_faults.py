@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import socket
-import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fault_proxy import Fault, FaultProxy
+from impolite import WHOLE, Impolite, answer, store_at
 from inputs import MIB, make
 from servers import free_port
 from shardpack.errors import (
@@ -90,14 +91,25 @@ def tagged(
         Fault(cut_after=0),
         Fault(cut_after=999_999),
         Fault(cut_after=200_000, times=3),
-        Fault(stall_after=500_000),
     ],
-    ids=["cut", "reset", "cut at once", "cut at the end", "cut again and again", "stalled"],
+    ids=["cut", "reset", "cut at once", "cut at the end", "cut again and again"],
 )
 def test_a_body_that_breaks_off_is_resumed_where_it_broke(
     store: S3Store, proxy: FaultProxy, fault: Fault
 ) -> None:
-    fault = dataclasses.replace(fault)
+    resumes(store, proxy, dataclasses.replace(fault))
+
+
+def test_a_body_that_stalls_is_resumed_where_it_stood(
+    store: S3Store, rclone_server: S3Server, proxy: FaultProxy
+) -> None:
+    with closing(rclone_server.client(proxy.url, read_timeout=1)) as hasty:
+        fast_path = store._requests.fast is not None
+        store = S3Store(hasty, store.bucket, fast_path=fast_path, retry=QUICK)
+        resumes(store, proxy, Fault(stall_after=500_000))
+
+
+def resumes(store: S3Store, proxy: FaultProxy, fault: Fault) -> None:
     proxy.faults.append(fault)
     with store.get("k") as body:
         assert body.read() == DATA
@@ -399,56 +411,6 @@ def test_failures_to_remove_are_told_by_key(store: S3Store, proxy: FaultProxy) -
     proxy.faults.append(Fault(method="POST", answer=503, code="SlowDown"))
     assert store.delete_many(["k", "nothing"]) == {}
     assert not store.exists("k")
-
-
-class Impolite:
-    """A server that answers each request of a connection with the next of its answers."""
-
-    def __init__(self, answers: list[bytes]) -> None:
-        self.answers = answers
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.asked = 0
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-
-    def serve(self) -> None:
-        while self.answers:
-            connection, _ = self.listener.accept()
-            with connection:
-                while self.answers and self.has_request(connection):
-                    self.asked += 1
-                    connection.sendall(self.answers.pop(0))
-                    if self.answers and self.answers[0] == b"close":
-                        self.answers.pop(0)
-                        break
-
-    def has_request(self, connection: socket.socket) -> bool:
-        got = b""
-        while not got.endswith(b"\r\n\r\n"):
-            piece = connection.recv(65_536)
-            if not piece:
-                return False
-            got += piece
-        return True
-
-    def end(self) -> None:
-        self.answers.clear()
-        self.listener.close()
-
-
-def answer(body: bytes, *headers: str, status: str = "206 Partial Content") -> bytes:
-    lines = [f"HTTP/1.1 {status}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-WHOLE = ("Content-Length: 5", "Content-Range: bytes 0-4/5", 'ETag: "e"')
-
-
-def store_at(server: S3Server, impolite: Impolite, attempts: int = 2) -> S3Store:
-    client = server.client(impolite.url, read_timeout=2)
-    policy = RetryPolicy(attempts=attempts, first_wait_s=0)
-    return S3Store(client, "bucket", retry=policy)
 
 
 def test_an_idle_connection_that_the_server_closed_is_replaced(rclone_server: S3Server) -> None:

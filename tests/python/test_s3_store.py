@@ -266,10 +266,13 @@ def test_odd_keys_survive_every_call(store: S3Store) -> None:
     assert list(store.list()) == []
 
 
-def test_listings_have_pages_and_levels(store: S3Store) -> None:
+def test_listings_have_pages_and_levels(store: S3Store, s3_server: S3Server) -> None:
+    if s3_server.name == "moto":
+        pytest.skip("moto is slow, and as much is listed there for the contract")
     keys = [f"a/{n:04}" for n in range(1005)] + ["a-b", "b/c/d", "z"]
+    quick = S3Store(store.client, store.bucket)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda key: store.put(key, b"x"), keys))
+        list(threads.map(lambda key: quick.put(key, b"x"), keys))
     assert [info.key for info in store.list()] == sorted(keys)
     assert [info.key for info in store.list("a/", start_after="a/1001")] == [
         "a/1002",

@@ -31,6 +31,8 @@ Argument: TypeAlias = Any
 _LEAST_CONNECTIONS = 10
 _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 60.0
+# By where else botocore looks for its data.
+_LOADERS: dict[str | None, Argument] = {}
 # Of one process; whoever uses an older one keeps it.
 _MOST_CLIENTS = 32
 
@@ -108,6 +110,7 @@ class ClientSettings:
 
     def _make(self, *, careful: bool) -> Client:
         import boto3
+        import botocore.session
         from botocore import UNSIGNED
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
@@ -132,7 +135,11 @@ class ClientSettings:
             **options,
         )
         try:
-            session = boto3.session.Session(profile_name=self.profile)
+            core = botocore.session.Session(profile=self.profile)
+            loader = _share_loader(core)
+            session = boto3.session.Session(botocore_session=core)
+            # Each session of boto3 adds the same folder again.
+            loader.search_paths[:] = dict.fromkeys(loader.search_paths)
             return session.client(
                 "s3",
                 endpoint_url=self.endpoint_url,
@@ -319,6 +326,7 @@ def _rebuilt(client: Client) -> Client:
     import botocore.session
 
     session = botocore.session.Session()
+    _share_loader(session)
     credentials = credentials_of(client)
     if hasattr(credentials, "_refresh_lock"):
         # Another thread of the parent may have held it during the fork.
@@ -332,6 +340,16 @@ def _rebuilt(client: Client) -> Client:
         verify=transport_of(client).verify,
         config=client.meta.config,
     )
+
+
+def _share_loader(session: Argument) -> Argument:
+    """Let sessions share what is read of botocore's data, which takes most of a client's making."""
+    place = session.get_config_variable("data_path")
+    if place not in _LOADERS:
+        _LOADERS[place] = session.get_component("data_loader")
+    loader = _LOADERS[place]
+    session.register_component("data_loader", loader)
+    return loader
 
 
 def credentials_of(client: Client) -> Argument:
