@@ -25,7 +25,7 @@ def fresh_memory(base_prefix: str = "", **options: Any) -> ExchangeStore:
     """A store in memory that nothing else uses."""
     from shardpack.exchange import ExchangeStore
 
-    return ExchangeStore.open(f"mem://test-{next(_numbers)}/{base_prefix}", **options)
+    return ExchangeStore.open(f"mem://exchange-{next(_numbers)}/{base_prefix}", **options)
 
 
 def make_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:

@@ -76,7 +76,7 @@ def s3_clients() -> Iterator[dict[str, Any]]:
 def make_place(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Make an empty store of a kind."""
     if name == "memory":
-        store = MemoryStore(f"test-{next(_numbers)}")
+        store = MemoryStore(f"place-{next(_numbers)}")
         return Place(name, store, shared=False)
     if name == "file":
         return Place(name, FileStore(tmp_path / "store"), folder_keys=False)
