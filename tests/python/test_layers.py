@@ -40,6 +40,8 @@ LAYERS = {
     "exchange": 5,
     "cli": 6,
 }
+# Of one layer, and still none of each other's business: formats know no stores.
+STRANGERS = ({"archive", "storage"}, {"parity", "storage"}, {"archive", "parity"})
 # Slow or optional: imported where they are used, so that `import shardpack` stays light.
 LATE = {
     "argparse",
@@ -112,6 +114,7 @@ def test_imports_go_down_only(path: Path) -> None:
         assert other in LAYERS, f"{other} has no layer"
         if other != own:
             assert LAYERS[other] <= LAYERS[own], f"{own} imports {other}"
+            assert {own, other} not in STRANGERS, f"{own} imports {other}"
             assert LAYERS[own] != 2 or LAYERS[other] < 2, f"page {own} imports page {other}"
 
 
