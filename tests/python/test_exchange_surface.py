@@ -223,6 +223,9 @@ def test_all_names_are_there() -> None:
     for name in NAMES:
         assert getattr(exchange, name) is not None
         assert name in exchange.__all__
+        assert name in dir(exchange)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = exchange.nothing
     assert shardpack.S3ExchangeStore is exchange.S3ExchangeStore
 
 
