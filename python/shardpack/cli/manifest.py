@@ -13,7 +13,7 @@ from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shardpack.exchange.types import ManifestEntry
 
@@ -54,10 +54,7 @@ def _add_show(actions: arguments.Verbs) -> None:
     )
     parser.add_argument("--tree", action="store_true", help="references as they are")
     parser.add_argument("--members", action="store_true", help="the members of shards too")
-    arguments.add_json(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
-    add_store(parser)
-    parser.set_defaults(run=_show)
+    _add_common(parser, _show)
 
 
 def _add_compact(actions: arguments.Verbs) -> None:
@@ -78,10 +75,7 @@ The old parts stay until `shardpack gc` removes them: somebody may be reading th
         "--members", action="store_true", help="list the members in place of their shards"
     )
     add_append(parser)
-    arguments.add_json(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
-    add_store(parser)
-    parser.set_defaults(run=_compact)
+    _add_common(parser, _compact)
 
 
 def _add_append(actions: arguments.Verbs) -> None:
@@ -99,10 +93,15 @@ def _add_append(actions: arguments.Verbs) -> None:
         "file", metavar="FILE", help="JSON lines, one entry each; - is standard input"
     )
     add_append(parser)
+    _add_common(parser, _append)
+
+
+def _add_common(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """Add what all actions have."""
     arguments.add_json(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="report failures only")
     add_store(parser)
-    parser.set_defaults(run=_append)
+    parser.set_defaults(run=run)
 
 
 def _show(options: argparse.Namespace) -> int:
