@@ -157,6 +157,7 @@ class _Check:
     def _suspected(self) -> list[Finding]:
         data: set[str] = set()
         for key in self._data:
+            # A key that leads elsewhere names nothing here; the check of its entry reports it.
             with suppress(UnsafePathError):
                 data.add(self._space.full(key))
         return [finding for full, finding in self._suspects.items() if full not in data]
