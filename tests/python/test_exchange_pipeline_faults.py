@@ -453,6 +453,7 @@ try:
         body.read()
 except KeyboardInterrupt:
     found.close()
-    print([each.name for each in threading.enumerate() if "prefetch" in each.name])
+    threads = [each for each in threading.enumerate() if each.is_alive()]
+    print([each.name for each in threads if "prefetch" in each.name])
 """
     assert run_python(code) == "[]"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from shardpack.checksum import crc32c
@@ -109,8 +108,13 @@ class PipedBody(ObjectBody):
     def __init__(self, info: ObjectInfo) -> None:
         super().__init__()
         self.info = info
-        self._changed = threading.Condition()
-        self._pieces: deque[memoryview] = deque()
+        # Queues alone, no lock of our own: an interrupt of the reader cannot leave one taken.
+        self._pieces: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(_PIPE_PIECES):
+            self._room.put(None)
+        self._piece = memoryview(b"")
+        self._finished = False
         self._ended = False
         self._abandoned = False
         self._error: Exception | None = None
@@ -125,14 +129,17 @@ class PipedBody(ObjectBody):
         Returns:
             False when the reader wants no more.
         """
-        with self._changed:
-            while len(self._pieces) >= _PIPE_PIECES and not self._abandoned and not stopped():
-                self._changed.wait(_LOOK_UP_S)
+        while True:
+            try:
+                self._room.get(timeout=_LOOK_UP_S)
+                has_room = True
+            except Empty:
+                has_room = False
             if self._abandoned or stopped():
                 return False
-            self._pieces.append(memoryview(piece))
-            self._changed.notify_all()
-            return True
+            if has_room:
+                self._pieces.put(memoryview(piece))
+                return True
 
     def finish(self, error: Exception | None = None) -> None:
         """Say that there is no more.
@@ -140,41 +147,52 @@ class PipedBody(ObjectBody):
         Args:
             error: Raised at the end of what was handed over.
         """
-        with self._changed:
-            if self._abandoned:
-                return
-            self._ended = True
+        if not self._abandoned:
             self._error = error
-            self._changed.notify_all()
+        self._pieces.put(None)
+        self._finished = True
 
     def abandon(self) -> None:
         """Stop reading; later reads raise."""
-        with self._changed:
-            if self._error is None and (self._pieces or not self._ended):
-                self._error = ValueError(
-                    "the iteration went on; read a large member before asking for the next item"
-                )
-            self._abandoned = True
-            self._pieces.clear()
-            self._changed.notify_all()
+        if self._abandoned:
+            return
+        marks = int(self._finished and not self._ended)
+        is_read = self._finished and self._pieces.qsize() == marks and not self._piece
+        if self._error is None and not is_read:
+            self._error = ValueError(
+                "the iteration went on; read a large member before asking for the next item"
+            )
+        self._abandoned = True
+        self._piece = memoryview(b"")
+        # Whichever side waits looks up.
+        self._room.put(None)
+        self._pieces.put(None)
 
     def _next_into(self, target: memoryview) -> int:
-        with self._changed:
-            while not self._pieces and not self._ended and not self._abandoned:
-                self._changed.wait(_LOOK_UP_S)
-            if not self._pieces:
+        while not self._piece:
+            if self._ended or self._abandoned:
                 if self._error is not None:
                     raise self._error
                 return 0
-            piece = self._pieces[0]
-            count = min(piece.nbytes, target.nbytes)
-            target[:count] = piece[:count]
-            if count < piece.nbytes:
-                self._pieces[0] = piece[count:]
+            self._take()
+        count = min(self._piece.nbytes, target.nbytes)
+        target[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+    def _take(self) -> None:
+        try:
+            piece = self._pieces.get()
+            if piece is None:
+                self._ended = True
             else:
-                self._pieces.popleft()
-                self._changed.notify_all()
-            return count
+                self._piece = piece
+                self._room.put(None)
+        except BaseException:
+            # What was taken may be lost: going on would give short data.
+            self._error = ValueError("reading was interrupted; open the member again")
+            self.abandon()
+            raise
 
     def _release(self) -> None:
         if not self._ended:

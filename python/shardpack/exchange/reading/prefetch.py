@@ -160,6 +160,7 @@ class _Engine(Generic[T]):
         on_close: Callable[[], object] | None,
     ) -> None:
         self.closed = False
+        self._told = False
         self._process = os.getpid()
         self._tasks = tasks
         self._concurrency = concurrency
@@ -169,10 +170,18 @@ class _Engine(Generic[T]):
         self._on_close = on_close
         # Tasks are taken one after another, so that their order is that of the slots.
         self._feed = threading.Lock()
-        self._changed = threading.Condition()
+        # Entered by itself, not through the condition, whose `__enter__` is Python code: an
+        # interrupt that strikes in there leaves the lock taken, and every thread waiting for it.
+        self._lock = threading.RLock()
+        # What the threads wait for: room, the end. The consumer has a bell of its own.
+        self._changed = threading.Condition(self._lock)
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._asleep = False
         self._slots: deque[_Slot[T]] = deque()
         self._held = 0
         self._delivered = 0
+        # The consumer has found nothing, and will until a task gives something.
         self._waiting = False
         self._exhausted = False
         self._workers: set[threading.Thread] = set()
@@ -189,26 +198,57 @@ class _Engine(Generic[T]):
                 f"the iteration belongs to process {self._process}; begin another one after a fork"
             )
         try:
-            with self._changed:
-                self._release_delivered()
-                while (slot := self._ready_slot()) is None:
-                    if self.closed or (self._exhausted and not self._slots):
-                        raise StopIteration  # noqa: TRY301 - it closes, like an error
-                    self._wait_for_values()
-                if slot.values:
-                    value, self._delivered = slot.values.popleft()
-                    return value
-                error = slot.error
+            found = self._next_found()
         except BaseException:
+            self._unlock()
             self.close()
             raise
+        if not isinstance(found, BaseException):
+            return found[0]
         self.close()
-        assert error is not None  # noqa: S101 - a ready slot has a value or an error
         try:
-            raise error
+            raise found
         finally:
             # The traceback would keep the error alive in a circle.
-            del error, slot
+            del found
+
+    def _next_found(self) -> tuple[T, int] | BaseException:
+        """Wait for the next value and its cost, or for the error in its place."""
+        while True:
+            with self._lock:
+                self._waiting = self._asleep = False
+                self._release_delivered()
+                slot = self._ready_slot()
+                if slot is not None:
+                    return self._taken_from(slot)
+                if self.closed or (self._exhausted and not self._slots):
+                    raise StopIteration
+                if not self._workers:
+                    self._add_worker()
+                # It may have been rung after the last sleep had ended by itself.
+                self._bell.acquire(blocking=False)
+                self._waiting = self._asleep = True
+                self._changed.notify_all()
+            self._bell.acquire(timeout=_LOOK_UP_S)
+
+    def _taken_from(self, slot: _Slot[T]) -> tuple[T, int] | BaseException:
+        if not slot.values:
+            assert slot.error is not None  # noqa: S101 - a ready slot has a value or an error
+            return slot.error
+        found = slot.values.popleft()
+        self._delivered = found[1]
+        return found
+
+    def _ring(self) -> None:
+        """Wake the consumer; the caller holds the lock."""
+        if self._asleep:
+            self._asleep = False
+            self._bell.release()
+
+    def _unlock(self) -> None:
+        """Give back what an interrupt left taken between the lock and the block that it guards."""
+        while self._lock._is_owned():  # type: ignore[attr-defined] # noqa: SLF001 - there is no other way to ask
+            self._lock.release()
 
     def _release_delivered(self) -> None:
         if self._delivered:
@@ -231,31 +271,23 @@ class _Engine(Generic[T]):
                 return slot
         return None
 
-    def _wait_for_values(self) -> None:
-        if not self._workers:
-            self._add_worker()
-        self._waiting = True
-        self._changed.notify_all()
-        try:
-            self._changed.wait(_LOOK_UP_S)
-        finally:
-            self._waiting = False
-
     # --- the threads ------------------------------------------------------------------------
 
     def _add_worker(self) -> None:
         if self.closed or len(self._workers) >= self._concurrency:
             return
         thread = threading.Thread(target=self._work, name="shardpack-prefetch", daemon=True)
+        # Noted first: an interrupt while it starts must not leave it running unknown.
+        self._workers.add(thread)
+        self._threads.append(thread)
         try:
             thread.start()
         except RuntimeError:
             # The system gives no more threads: those that run do the work.
+            self._threads.remove(thread)
+            self._workers.discard(thread)
             if not self._workers:
                 raise
-            return
-        self._workers.add(thread)
-        self._threads.append(thread)
 
     def _work(self) -> None:
         try:
@@ -264,25 +296,25 @@ class _Engine(Generic[T]):
                 # The next wait must not keep what the last task held.
                 del taken
         finally:
-            with self._changed:
+            with self._lock:
                 self._workers.discard(threading.current_thread())
                 last = not self._workers
-                self._changed.notify_all()
+                self._ring()
             if last and (self.closed or self._exhausted):
                 self._close_tasks()
 
     def _close_tasks(self) -> None:
-        with self._changed:
+        with self._lock:
             tasks, self._tasks = self._tasks, iter(())
         close = getattr(tasks, "close", None)
         if close is not None:
             close()
 
     def _take(self) -> tuple[_Slot[T], Task[T]] | None:
-        with self._changed:
+        with self._lock:
             self._idle += 1
         with self._feed:
-            with self._changed:
+            with self._lock:
                 self._idle -= 1
                 while len(self._slots) >= self._lookahead and not self.closed:
                     self._changed.wait(_LOOK_UP_S)
@@ -292,14 +324,14 @@ class _Engine(Generic[T]):
             try:
                 task = next(self._tasks)
             except StopIteration:
-                with self._changed:
+                with self._lock:
                     self._exhausted = True
-                    self._changed.notify_all()
+                    self._ring()
                 return None
             except BaseException as error:  # noqa: BLE001 - it is raised where the consumer is
                 self._fail(slot, error)
                 return None
-            with self._changed:
+            with self._lock:
                 self._slots.append(slot)
                 if not self._idle:
                     # Where the budget is the limit, a few threads do, and each has memory of its
@@ -313,12 +345,12 @@ class _Engine(Generic[T]):
 
     def _fail(self, slot: _Slot[T], error: BaseException) -> None:
         """End the tasks with an error in the place of the next one."""
-        with self._changed:
+        with self._lock:
             slot.error = error
             slot.finished = True
             self._slots.append(slot)
             self._exhausted = True
-            self._changed.notify_all()
+            self._ring()
 
     def _run(self, slot: _Slot[T], task: Task[T]) -> None:
         error: BaseException | None = None
@@ -329,7 +361,7 @@ class _Engine(Generic[T]):
         except BaseException as failure:  # noqa: BLE001 - it is raised where the consumer is
             # What a task meets because its stream was closed under it is no failure.
             error = None if self.closed else failure
-        with self._changed:
+        with self._lock:
             slot.interrupt = None
             slot.error = error
             slot.finished = True
@@ -338,11 +370,12 @@ class _Engine(Generic[T]):
             if not self._ordered and slot.is_spent and slot in self._slots:
                 self._slots.remove(slot)
             self._changed.notify_all()
+            self._ring()
 
     # --- the budget -------------------------------------------------------------------------
 
     def reserve(self, slot: _Slot[T], size: int) -> None:
-        with self._changed:
+        with self._lock:
             while not self.closed and not self._has_room(slot, size):
                 self._changed.wait(_LOOK_UP_S)
             if self.closed:
@@ -362,7 +395,7 @@ class _Engine(Generic[T]):
         )
 
     def give_back(self, slot: _Slot[T], size: int) -> None:
-        with self._changed:
+        with self._lock:
             if size > slot.credit:
                 raise ValueError(f"{size} bytes to give back, {slot.credit} reserved")
             slot.credit -= size
@@ -370,44 +403,57 @@ class _Engine(Generic[T]):
             self._changed.notify_all()
 
     def put(self, slot: _Slot[T], value: T, cost: int) -> None:
-        with self._changed:
+        with self._lock:
             if self.closed:
                 raise IterationClosedError
             slot.credit -= cost
             slot.values.append((value, cost))
-            self._changed.notify_all()
+            if not self._ordered or slot is self._slots[0]:
+                self._ring()
 
     # --- the end ----------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Tell everybody that it is over. Safe inside the garbage collector: it waits for none."""
-        if self.closed or self._process != os.getpid():
+        if self._told or self._process != os.getpid():
             return
         self.closed = True
-        if self._changed.acquire(blocking=False):
+        if self._lock.acquire(blocking=False):
             try:
                 self._changed.notify_all()
+                self._ring()
             finally:
-                self._changed.release()
+                self._lock.release()
         for slot in list(self._slots):
             interrupt = slot.interrupt
             if interrupt is not None:
                 interrupt()
         if self._on_close is not None:
             self._on_close()
+        # Not before: what an interrupt cut short here is done again by the next call.
+        self._told = True
 
     def close(self) -> None:
         """Cancel, and wait for the threads."""
         if self._process != os.getpid():
             return
-        self.cancel()
+        try:
+            self.cancel()
+            self._join()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _join(self) -> None:
         deadline = time.monotonic() + _JOIN_S
-        with self._changed:
-            threads = list(self._threads)
+        with self._lock:
+            # One whose start was interrupted may never begin, and finds it closed if it does.
+            self._workers = {thread for thread in self._workers if thread.ident is not None}
+            threads = [thread for thread in self._threads if thread.is_alive()]
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        with self._changed:
+        with self._lock:
             self._slots.clear()
             idle = not self._workers
         if idle:
