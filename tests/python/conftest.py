@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from inputs import DEBUG_BUILD
+from iteration_threads import wait_until_none_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["servers", "store_places", "exchange_stores"]
 
@@ -38,3 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_of_an_iteration_is_left() -> Iterator[None]:
+    """Every test ends its iterations, so that the next can say which threads it sees."""
+    yield
+    wait_until_none_runs()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from iteration_threads import wait_until_none_runs
 from shardpack.exchange.reading import delivery, prefetch
 from shardpack.exchange.reading.delivery import PipedBody
 from shardpack.exchange.reading.prefetch import map_ahead
@@ -70,21 +71,6 @@ class InterruptAt:
                     self.struck = True
                     raise KeyboardInterrupt
         return self._trace
-
-
-def running() -> list[threading.Thread]:
-    """The threads of iterations; one whose start was cut short may be listed, but never ran."""
-    return [
-        each
-        for each in threading.enumerate()
-        if each.name == "shardpack-prefetch" and each.is_alive()
-    ]
-
-
-def wait_until_none_runs() -> None:
-    for thread in running():
-        thread.join(20)
-    assert not running()
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inputs import KIB, MIB
+from iteration_threads import threads, wait_for
 from reading import foreign_archive, fresh_space, members, noise, put_shard
 from shardpack import crc32c
 from shardpack.exchange.manifest.lines import serialize_entry
@@ -55,10 +56,6 @@ def keys_and_bytes(found: Any) -> list[tuple[str, bytes]]:
 
 def expected_of(key: str, files: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
     return [(f"{key}#{path}", data) for path, data in files.items()]
-
-
-def threads() -> list[str]:
-    return [each.name for each in threading.enumerate() if each.name == "shardpack-prefetch"]
 
 
 # --- what comes -----------------------------------------------------------------------------
@@ -286,7 +283,8 @@ def test_the_list_is_read_no_further_than_needed() -> None:
 def test_closing_in_the_middle_ends_all_threads(*, index: bool) -> None:
     space, _ = fresh_space()
     entries: Any = [put_shard(space, f"{i}.tar.gz", members(500), index=index) for i in range(4)]
-    found = iter_objects(space, entries)
+    # No room for what comes next, so that no thread can be done before the consumer looks.
+    found = iter_objects(space, entries, prefetch_bytes=1)
     body, _ = next(found)
     assert threads()
     found.close()
@@ -303,10 +301,7 @@ def test_dropping_an_iteration_ends_all_threads() -> None:
     body.read(1)
     del found
     gc.collect()
-    deadline = time.monotonic() + 20
-    while threads():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not threads())
     with pytest.raises(ValueError, match="iteration"):
         body.read()
 

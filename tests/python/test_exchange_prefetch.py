@@ -14,30 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inputs import run_python
+from iteration_threads import threads, wait_for
 from shardpack.exchange.reading.prefetch import IterationClosedError, Prefetcher, Task, map_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from shardpack.exchange.reading.prefetch import Lane
-
-
-def threads() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "shardpack-prefetch"]
-
-
-def wait_for(condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    yield
-    gc.collect()
-    wait_for(lambda: not threads())
 
 
 def counted(numbers: range, *, cost: int = 0, pieces: int = 1) -> Iterator[Task[tuple[int, int]]]:
