@@ -67,6 +67,7 @@ __all__ = [
     "hash_many_packed",
     "index_is_trusted",
     "keccak256",
+    "md5_many",
     "nmt_empty_root",
     "nmt_parse_root",
     "nmt_root",
@@ -413,6 +414,7 @@ def blake3(
 def sha256(data: Buffer) -> bytes: ...
 def keccak256(data: Buffer) -> bytes: ...
 def sha3_256(data: Buffer) -> bytes: ...
+def md5_many(buffers: Sequence[Buffer]) -> list[bytes]: ...
 @overload
 def hash_many(
     algorithm: str, buffers: _ArrowArray | _ArrowStream, *, threads: int | None = None

@@ -4,7 +4,7 @@ use pyo3::{prelude::*, types::PyDict};
 
 use crate::{
     checksum, cpu,
-    hash::{blake3, keccak, sha256},
+    hash::{blake3, keccak, md5, sha256},
     rs,
 };
 
@@ -28,6 +28,7 @@ pub fn cpu_features(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     kernels.set_item("blake3", blake3::Kernel::best().name())?;
     kernels.set_item("sha256", sha256::Kernel::best().name())?;
     kernels.set_item("keccak", keccak::Kernel::best().name())?;
+    kernels.set_item("md5", md5::Kernel::best().name())?;
     kernels.set_item("rs", rs::kernel::Kernel::best().name())?;
     let found = PyDict::new(py);
     found.set_item("level", cpu::level())?;

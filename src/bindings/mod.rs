@@ -17,6 +17,7 @@ mod gzip_points;
 mod hash;
 mod hasher;
 mod index;
+mod md5;
 mod nmt;
 mod nmt_proof;
 mod object;
@@ -54,6 +55,7 @@ mod _native {
         index::{
             bind_index, build_index, decode_index, encode_index, index_is_trusted, plan_range,
         },
+        md5::md5_many,
         nmt::{Tree, nmt_empty_root, nmt_parse_root, nmt_root, nmt_root_packed},
         nmt_proof::{Proof, nmt_verify, nmt_verify_namespace, nmt_verify_range},
         object::{decode_object, decode_range, encode_object, encode_s4_object, verify_object},

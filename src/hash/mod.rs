@@ -8,6 +8,7 @@
 pub mod blake3;
 pub mod file;
 pub mod keccak;
+pub mod md5;
 pub mod named;
 pub mod sha256;
 mod vector;

@@ -45,6 +45,7 @@ EMPTY: dict[str, tuple[Callable[[], Any], Any]] = {
     "sha3_256": (lambda: hash.sha3_256(b"").hex()[:8], "a7ffc6f8"),
     "hash_many": (lambda: hash.many("sha256", []), []),
     "hash_many_packed": (lambda: hash.many_packed("sha256", []), b""),
+    "md5_many": (lambda: _native.md5_many([]), []),
     "hash_file": (lambda: _native.hash_file(-1, 0, "sha256"), OSError),
     "rs_encode": (lambda: rs.encode([], 1), shardpack.InvalidInput),
     "rs_encode_into": (lambda: rs.encode_into([], []), shardpack.InvalidInput),

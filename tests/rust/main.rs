@@ -24,6 +24,7 @@ mod hash_file; // digests of files, algorithms by name
 mod index; // sidecars
 mod keccak; // Keccak-256 and SHA3-256: every kernel
 mod layout; // how an object is to be read, by its metadata
+mod md5; // MD5: every kernel, batches
 mod nmt; // namespaced Merkle trees: roots, trees, the proofs that they give
 mod nmt_celestia; // their proofs in protobuf and JSON
 mod nmt_proof; // what verifies, and that nothing else does

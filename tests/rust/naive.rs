@@ -16,6 +16,52 @@ pub fn crc32c(bytes: &[u8], init: u32) -> u32 {
     !register
 }
 
+/// MD5 as RFC 1321 tells it: the whole message padded, one step after the other.
+pub fn md5(message: &[u8]) -> [u8; 16] {
+    const SHIFTS: [[u32; 4]; 4] = [
+        [7, 12, 17, 22],
+        [5, 9, 14, 20],
+        [4, 11, 16, 23],
+        [6, 10, 15, 21],
+    ];
+    let mut padded = message.to_vec();
+    padded.push(0x80);
+    while padded.len() % 64 != 56 {
+        padded.push(0);
+    }
+    padded.extend((message.len() as u64 * 8).to_le_bytes());
+    let mut state = [0x6745_2301_u32, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476];
+    for block in padded.chunks(64) {
+        let word = |at: usize| u32::from_le_bytes(block[4 * at..4 * at + 4].try_into().unwrap());
+        let [mut a, mut b, mut c, mut d] = state;
+        for step in 0..64 {
+            let (mixed, at) = match step / 16 {
+                0 => (b & c | !b & d, step),
+                1 => (b & d | c & !d, 5 * step + 1),
+                2 => (b ^ c ^ d, 3 * step + 5),
+                _ => (c ^ (b | !d), 7 * step),
+            };
+            let number = f64::from(step as u32 + 1);
+            #[expect(clippy::cast_sign_loss, reason = "it is positive")]
+            let sine = (number.sin().abs() * 4_294_967_296.0) as u32;
+            let sum = a
+                .wrapping_add(mixed)
+                .wrapping_add(word(at % 16))
+                .wrapping_add(sine);
+            let turned = sum.rotate_left(SHIFTS[step / 16][step % 4]);
+            (a, b, c, d) = (d, b.wrapping_add(turned), b, c);
+        }
+        for (word, addend) in state.iter_mut().zip([a, b, c, d]) {
+            *word = word.wrapping_add(addend);
+        }
+    }
+    let mut digest = [0; 16];
+    for (place, word) in digest.chunks_mut(4).zip(state) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    digest
+}
+
 /// Why a walk stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {

@@ -106,6 +106,8 @@ pub(in crate::hash) trait Vector: Copy {
     fn choose(self, yes: Self, no: Self) -> Self;
     /// The bits that at least two of the three have.
     fn majority(self, second: Self, third: Self) -> Self;
+    /// The bits in which `self` differs from those that `second` has or `third` has not.
+    fn xor_or_not(self, second: Self, third: Self) -> Self;
 }
 
 /// Copies up to 64 bytes, in line: as two pieces that may overlap.
@@ -238,5 +240,10 @@ impl Vector for u32 {
     #[inline(always)]
     fn majority(self, second: Self, third: Self) -> Self {
         second ^ ((self ^ second) & (second ^ third))
+    }
+
+    #[inline(always)]
+    fn xor_or_not(self, second: Self, third: Self) -> Self {
+        self ^ (second | !third)
     }
 }

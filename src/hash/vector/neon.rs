@@ -168,4 +168,9 @@ impl Vector for Neon {
         // Where the first two agree they decide, elsewhere the third does.
         self.xor(second).choose(third, second)
     }
+
+    #[inline(always)]
+    fn xor_or_not(self, second: Self, third: Self) -> Self {
+        known!(Self(veorq_u32(self.0, vornq_u32(second.0, third.0))))
+    }
 }

@@ -145,6 +145,11 @@ macro_rules! composed {
                 $and($xor(self.0, second.0), $xor(second.0, third.0))
             )))
         }
+
+        #[inline(always)]
+        fn xor_or_not(self, second: Self, third: Self) -> Self {
+            known!(Self($xor(self.0, $or(second.0, $xor(third.0, $set(-1))))))
+        }
     };
 }
 
@@ -474,6 +479,13 @@ impl Vector for Avx512 {
     #[inline(always)]
     fn majority(self, second: Self, third: Self) -> Self {
         known!(Self(_mm512_ternarylogic_epi32::<0xE8>(
+            self.0, second.0, third.0
+        )))
+    }
+
+    #[inline(always)]
+    fn xor_or_not(self, second: Self, third: Self) -> Self {
+        known!(Self(_mm512_ternarylogic_epi32::<0x2D>(
             self.0, second.0, third.0
         )))
     }
