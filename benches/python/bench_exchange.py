@@ -256,7 +256,7 @@ def _take_turns_iterating(
         for side in sides
     }
     calls["boto3, the download alone"] = lambda: boto3.do("member", key=archive)
-    turns = take_turns(calls, bench.long_rounds)
+    turns = take_turns(calls, bench.rounds)
     expected = [bench.members, bench.members * _MEMBER_SIZE]
     for side in sides:
         assert all(turn.given == expected for turn in turns[side.name])

@@ -6,6 +6,7 @@ Both sides talk to the same server, each from a process of its own: the peer nee
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -70,7 +71,7 @@ class Worker:
         self._process.communicate()
 
 
-def _compare(report: Report, server: S3Server, entries: int) -> None:
+def _compare(report: Report, server: S3Server, entries: int, rounds: int) -> None:
     pythons = {"ours": sys.executable, "theirs": str(peer_python())}
     workers = {
         side: Worker(side, python, server, server.fresh_bucket(), entries)
@@ -84,28 +85,52 @@ def _compare(report: Report, server: S3Server, entries: int) -> None:
         ]
 
     data = f"{entries} entries, {server.name}"
-    for name, work, answer in (
+    works = (
         ("write", "write m.jsonl", 0),
         ("iterate", "iterate m.jsonl", entries),
         ("compact", "compact m.jsonl", entries),
-    ):
+    )
+    for name, work, answer in works:
         case = Case(name, data, entries / 1000, goal=_GOAL, unit="k entries")
         report.compare(case, contenders(work, answer))
     report.compare(
         Case("append one entry", f"as many as it takes, {server.name}", 1, unit="appends"),
         contenders("append a.jsonl", 0),
     )
+    for name, work, _ in works:
+        _processor(report, workers, name, work, rounds)
     for worker in workers.values():
         worker.close()
     _memory(report, pythons, server, entries)
 
 
+def _processor(
+    report: Report, workers: dict[str, Worker], name: str, work: str, rounds: int
+) -> None:
+    """Note what the work takes of the processor in either process, the server left out."""
+    taken: dict[str, list[int]] = {side: [] for side in workers}
+    for _ in range(rounds):
+        for side, worker in workers.items():
+            before = worker.do("processor")
+            worker.do(work)
+            taken[side].append(worker.do("processor") - before)
+    ratios = [theirs / ours for ours, theirs in zip(taken["ours"], taken["theirs"], strict=True)]
+    for side, times in taken.items():
+        report.note(f"processor: {name}", side, statistics.median(times) / 1e3, unit="ms")
+    told = f"s3exchange / shardpack, {min(ratios):.2f} to {max(ratios):.2f}"
+    report.note(f"processor: {name}", told, statistics.median(ratios), unit="times")
+
+
 def _memory(report: Report, pythons: dict[str, str], server: S3Server, entries: int) -> None:
-    """Note the peaks of processes that read and rewrite what another one wrote."""
+    """Note the peaks of a process that writes, and of one that reads and rewrites what it wrote."""
     for side, python in pythons.items():
         bucket = server.fresh_bucket()
         maker = Worker(side, python, server, bucket, entries)
+        maker.do("head none")
+        idle = maker.do("peak") / 1024
         maker.do("write m.jsonl")
+        peak = maker.do("peak") / 1024 - idle
+        report.note("memory: write", f"{side}, {entries} entries, over client and entries", peak)
         maker.close()
         reader = Worker(side, python, server, bucket, 0)
         reader.do("head none")
@@ -202,7 +227,7 @@ def main(arguments: argparse.Namespace) -> None:
     _curve(report, 200 if arguments.quick else 4097)
     running = running_versitygw if find_versitygw() else running_moto
     with running() as server:
-        _compare(report, server, 2000 if arguments.quick else _ENTRIES)
+        _compare(report, server, 2000 if arguments.quick else _ENTRIES, arguments.rounds)
     report.finish()
 
 

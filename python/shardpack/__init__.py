@@ -146,4 +146,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_PAGES})
+    return sorted({*__all__, *_PAGES})

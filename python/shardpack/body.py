@@ -30,18 +30,18 @@ class Body(io.RawIOBase):
         """Answer True: this is what the object is for."""
         return True
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, b: Buffer) -> int:
         """Fill a buffer; fewer bytes only at the end.
 
         Args:
-            buffer: Any writable C-contiguous buffer.
+            b: Any writable C-contiguous buffer.
 
         Returns:
             The number of bytes put into it.
         """
         if self.closed:
             raise ValueError("I/O operation on a closed body")
-        target = as_bytes_view(buffer)
+        target = as_bytes_view(b)
         filled = 0
         while filled < target.nbytes:
             count = self._next_into(target[filled:])

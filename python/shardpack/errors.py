@@ -236,13 +236,23 @@ class ManifestNotFoundError(StorageError, FileNotFoundError):
 
     Attributes:
         key: The key.
+        referred_by: Key of a manifest that refers to it, where that is how it was asked for.
     """
+
+    referred_by: str | None = None
 
     def __init__(self, key: str) -> None:
         super().__init__(key, key=key, status=404)
 
     def __str__(self) -> str:
-        return f"manifest not found: {self.key}"
+        text = f"manifest not found: {self.key}"
+        if self.referred_by is None:
+            return text
+        # Nearly always the store was opened elsewhere than when the manifest was written.
+        return (
+            f"{text}, to which {self.referred_by} refers; keys in a manifest are relative to the "
+            "base prefix of the store (base_prefix=, --root for the command)"
+        )
 
 
 class PreconditionFailedError(StorageError):
@@ -342,8 +352,7 @@ class ShardReadError(S3ExchangeError, ValueError):
 
     def __init__(
         self,
-        message: str,
-        *,
+        message: str = "",
         key: str | None = None,
         member: str | None = None,
         offset: int | None = None,

@@ -8,6 +8,7 @@ output as JSON. The credentials are those of the environment.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -104,11 +105,42 @@ def append(store: Any, manifest_key: str, *keys: str) -> int:
     return len(keys)
 
 
+def signatures(store: Any) -> dict[str, list[list[Any]]]:
+    """What each public call takes: the name, the kind, and whether it may be left out."""
+    import s3exchange
+
+    calls: dict[str, Any] = {"S3Settings": s3exchange.S3Settings}
+    for name in s3exchange.__all__:
+        value = getattr(s3exchange, name)
+        if inspect.isfunction(value):
+            calls[name] = value
+        if not inspect.isclass(value):
+            continue
+        for called, call in inspect.getmembers(value, inspect.isroutine):
+            # Not what they inherit from other packages.
+            if not str(getattr(call, "__module__", "")).startswith("s3exchange"):
+                continue
+            if called == "__init__":
+                calls[name] = value
+            elif not called.startswith("_"):
+                calls[f"{name}.{called}"] = call
+    del store
+    return {
+        name: [
+            [parameter.name, parameter.kind.name, parameter.default is not parameter.empty]
+            for parameter in inspect.signature(call).parameters.values()
+            if not parameter.name.startswith("_")
+        ]
+        for name, call in calls.items()
+    }
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "populate": populate,
     "entries": entries,
     "survey": survey,
     "append": append,
+    "signatures": signatures,
 }
 
 if __name__ == "__main__":

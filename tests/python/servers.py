@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -83,11 +84,18 @@ class S3Server:
         assert port is not None
         return port
 
-    def client(self, endpoint_url: str | None = None, **config: Any) -> Any:
+    def client(
+        self,
+        endpoint_url: str | None = None,
+        *,
+        verify: bool | str | None = None,
+        **config: Any,
+    ) -> Any:
         """Make a boto3 client.
 
         Args:
             endpoint_url: Another address of the server, such as that of a proxy.
+            verify: As boto3 has it.
             **config: Changes to the configuration.
         """
         from botocore.config import Config
@@ -108,6 +116,7 @@ class S3Server:
                 aws_access_key_id=ACCESS_KEY,
                 aws_secret_access_key=SECRET_KEY,
                 region_name=REGION,
+                verify=verify,
                 config=Config(**settings),
             )
 
@@ -164,7 +173,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def _running(
-    command: Sequence[str], port: int, environment: dict[str, str]
+    command: Sequence[str], port: int, environment: dict[str, str], *, tls: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -177,17 +186,20 @@ def _running(
             process_group=0,
         )
         try:
-            _wait_until_ready(process, port, log)
+            _wait_until_ready(process, port, log, tls=tls)
             yield process
         finally:
             process.kill()
             process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Any) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Any, *, tls: bool) -> None:
     deadline = time.monotonic() + _START_S
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        if tls:
+            anyone = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=anyone)
         try:
             connection.request("GET", "/")
             connection.getresponse().read()
@@ -211,9 +223,24 @@ def _beside_python(name: str) -> str:
     return found
 
 
+def _tls_options(certificate: Sequence[Path]) -> list[str]:
+    if not certificate:
+        return []
+    signed, key = certificate
+    return ["--cert", str(signed), "--key", str(key)]
+
+
+def _url(port: int, certificate: Sequence[Path]) -> str:
+    return f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+
+
 @contextmanager
-def running_rclone() -> Iterator[S3Server]:
-    """Run ``rclone serve s3``: checks signatures, ignores conditions, keeps files in a folder."""
+def running_rclone(certificate: Sequence[Path] = ()) -> Iterator[S3Server]:
+    """Run ``rclone serve s3``: checks signatures, ignores conditions, keeps files in a folder.
+
+    Args:
+        certificate: Files of the certificate and its key, for TLS.
+    """
     port = free_port()
     with scratch_folder() as folder:
         objects = folder / "objects"
@@ -222,11 +249,12 @@ def running_rclone() -> Iterator[S3Server]:
             *(_beside_python("rclone"), "serve", "s3", str(objects)),
             *("--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"),
             *("--etag-hash", "", "--config", "", "--cache-dir", str(folder / "cache")),
+            *_tls_options(certificate),
         ]
-        with _running(command, port, {}) as process:
+        with _running(command, port, {}, tls=bool(certificate)) as process:
             yield S3Server(
                 name="rclone",
-                endpoint_url=f"http://127.0.0.1:{port}",
+                endpoint_url=_url(port, certificate),
                 process=process,
                 folder=objects,
                 conditional_writes=False,
@@ -237,10 +265,16 @@ def running_rclone() -> Iterator[S3Server]:
 
 
 @contextmanager
-def running_moto() -> Iterator[S3Server]:
-    """Run moto's server: honours conditions, checks no signatures, keeps objects in memory."""
+def running_moto(*, switch_interval_s: float | None = None) -> Iterator[S3Server]:
+    """Run moto's server: honours conditions, checks no signatures, keeps objects in memory.
+
+    Args:
+        switch_interval_s: How long one of its threads runs while others want to, in seconds.
+    """
     port = free_port()
-    command = [_beside_python("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    told = [] if switch_interval_s is None else ["--switch-interval", str(switch_interval_s)]
+    program = str(Path(__file__).with_name("atomic_moto.py"))
+    command = [sys.executable, program, *told, "-H", "127.0.0.1", "-p", str(port)]
     with _running(command, port, {}) as process:
         yield S3Server(
             name="moto",
@@ -265,8 +299,15 @@ def find_versitygw() -> str | None:
 
 
 @contextmanager
-def running_versitygw() -> Iterator[S3Server]:
-    """Run versitygw on a folder: honours conditions and checks signatures and checksums."""
+def running_versitygw(
+    certificate: Sequence[Path] = (), *, versioned: bool = False
+) -> Iterator[S3Server]:
+    """Run versitygw on a folder: honours conditions and checks signatures and checksums.
+
+    Args:
+        certificate: Files of the certificate and its key, for TLS.
+        versioned: Its buckets can keep versions.
+    """
     program = find_versitygw()
     if program is None:
         raise RuntimeError("versitygw is not installed")
@@ -278,13 +319,17 @@ def running_versitygw() -> Iterator[S3Server]:
         objects.mkdir()
         command = [
             *(program, "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet"),
+            *_tls_options(certificate),
             *("--region", REGION, "posix", str(objects)),
         ]
+        if versioned:
+            (folder / "versions").mkdir()
+            command[-1:-1] = ["--versioning-dir", str(folder / "versions")]
         keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
-        with _running(command, port, keys) as process:
+        with _running(command, port, keys, tls=bool(certificate)) as process:
             yield S3Server(
                 name="versitygw",
-                endpoint_url=f"http://127.0.0.1:{port}",
+                endpoint_url=_url(port, certificate),
                 process=process,
                 folder=objects,
                 conditional_writes=True,

@@ -165,7 +165,10 @@ def test_checkpoints_are_read_back() -> None:
     index = plain([Member("a", 0, 5)], compression="gzip", original_size=105, chunks=table)
     read = ArchiveIndex.from_bytes(index.to_bytes())
     assert read == index
-    assert (read.chunks.bits, read.chunks.windows) == ([0, 3, 0], [b"", b"\n[", b"z"])
+    bits, windows = read.chunks.bits, read.chunks.windows
+    assert bits is not None
+    assert windows is not None
+    assert (list(bits), list(windows)) == ([0, 3, 0], [b"", b"\n[", b"z"])
     assert [*read.members] == ["a"]
     # A chunk may end in the byte in which the next one begins.
     assert read.chunks.stored_range(range(1)) == (0, 11)

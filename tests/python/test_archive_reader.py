@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreign_archives import SMALL, compress, folder_of, gnu_tar, large, python_tar, read_by_tarfile
-from inputs import MIB, make, pieces, run_python
+from inputs import make, pieces, run_python
 from shardpack import CpuGzip
 from shardpack.archive.compression import READABLE_COMPRESSIONS
 from shardpack.archive.reader import iter_archive, sniff_compression
@@ -334,20 +334,6 @@ HOSTILE: dict[str, bytes] = {
 def test_hostile_headers_are_refused(name: str) -> None:
     failure(HOSTILE[name])
     failure(gzip.compress(HOSTILE[name]), "gzip")
-
-
-@pytest.mark.parametrize("options", [["--format=gnu"], ["--format=posix"]], ids=str)
-def test_sparse_members_are_refused_by_name(options: list[str], tmp_path: Path) -> None:
-    with (tmp_path / "holes").open("wb") as file:
-        file.write(b"start")
-        file.seek(5 * MIB)
-        file.write(b"end")
-    stored = gnu_tar(tmp_path, "--sparse", *options)
-    if len(stored) > MIB:
-        pytest.skip("the file system has no holes")
-    error = failure(stored)
-    assert error.member == "holes"
-    assert "sparse" in str(error)
 
 
 MEMORY = """

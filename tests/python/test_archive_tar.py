@@ -254,10 +254,15 @@ def test_extension_headers_are_applied() -> None:
 
 
 def test_sparse_files_of_pax_are_told() -> None:
-    records = {"GNU.sparse.major": "1", "GNU.sparse.name": "x"}
+    records = {
+        "GNU.sparse.size": "9000",
+        "GNU.sparse.map": "1,1000,8000,234",
+        "GNU.sparse.name": "x",
+    }
     member = read_header(reading(extension(b"x", pax(**records)) + HEADER))
     assert member is not None
-    assert member.kind == "sparse"
+    assert (member.kind, member.path, member.is_file) == ("sparse", "x", True)
+    assert (member.size, member.stored_size) == (9000, 1234)
 
 
 @pytest.mark.parametrize(

@@ -193,14 +193,14 @@ def test_gc_removes_what_nothing_refers_to(folder: Path, packed: str) -> None:
     assert len(list((root / "shards").glob("*.tar.gz"))) == 2
     (root / "manifest.jsonl").write_bytes(manifest)
     young = json.loads(good("gc", "--json", packed))
-    assert young == []
-    named = json.loads(good("gc", "--json", "-n", "--older-than", "0", packed))
+    assert young["removed"] == []
+    named = json.loads(good("gc", "--json", "-n", "--older-than", "0", packed))["removed"]
     assert [fact["kind"] for fact in named].count("shard") == 1
     assert len(list((root / "shards").glob("*.tar.gz"))) == 2
     good("gc", "-q", "--older-than", "0", packed)
     assert len(list((root / "shards").glob("*.tar.gz"))) == 1
     good("verify", "-q", f"{packed}/manifest.jsonl")
-    assert json.loads(good("gc", "--json", "--older-than", "0", packed)) == []
+    assert json.loads(good("gc", "--json", "--older-than", "0", packed))["removed"] == []
 
 
 def test_rm_removes_objects_prefixes_and_datasets(folder: Path, packed: str) -> None:
@@ -210,11 +210,25 @@ def test_rm_removes_objects_prefixes_and_datasets(folder: Path, packed: str) -> 
         (root / "a" / name).write_bytes(b"x")
     good("rm", "-q", f"{packed}/a/one")
     assert names(root / "a") == ["three", "two"]
-    good("rm", "-r", "-q", "-n", f"{packed}/a/t")
+    # A folder is a folder, as everywhere.
+    assert "nothing of this name" in bad("rm", "-r", f"{packed}/a/t")
+    told = good("rm", "--prefix", "-n", f"{packed}/a/t").splitlines()
+    assert told == [b"would be removed: three", b"would be removed: two"]
     assert names(root / "a") == ["three", "two"]
+    (root / "a2").mkdir()
+    (root / "a2" / "other").write_bytes(b"x")
+    good("rm", "-q", "--prefix", f"{packed}/a/th")
+    assert names(root / "a") == ["two"]
     assert "whole store" in bad("rm", "-r", packed)
     good("rm", "-r", "-q", "--root", root, f"{packed}/a/")
     assert not (root / "a").exists()
+    assert names(root / "a2") == ["other"]
+    good("rm", "-r", "-q", "--root", root, f"{packed}/a2")
+    assert not (root / "a2").exists()
+    dry = run("rm", "--manifest", "-n", packed)
+    assert {line.split(b": ")[0] for line in dry.stdout.splitlines()} == {b"would be removed"}
+    assert shards(packed)[0].encode() in dry.stdout
+    assert b"1 shard, 2 manifests would be removed" in dry.stderr
     report = json.loads(good("rm", "--json", "--manifest", f"{packed}/manifest.jsonl"))[0]
     assert (report["deleted_archive_count"], report["errors"]) == (1, {})
     assert json.loads(good("ls", "-r", "--json", packed) or b"[]") == []

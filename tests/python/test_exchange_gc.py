@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
+import pickle
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exchange_runs import items, keys, killed_before_the_manifest
+from exchange_stores import fresh_memory
 from servers import moto_server, rclone_server
 from shardpack.errors import InvalidManifestError, ManifestNotFoundError, StorageError
 from shardpack.exchange.keys import Space
@@ -18,7 +20,7 @@ from shardpack.exchange.manifest.reading import iter_entries
 from shardpack.exchange.manifest.rewrite import overwrite
 from shardpack.exchange.packing.pack import pack
 from shardpack.exchange.shard.writing import put_archive
-from shardpack.exchange.upkeep.gc import collect, find_garbage, is_root_key, sweep
+from shardpack.exchange.upkeep.gc import collect, find_garbage, is_root_key, survey, sweep
 from shardpack.exchange.upkeep.verify import verify
 from shardpack.storage.base import Upload
 from shardpack.storage.file import FileStore
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from servers import S3Server
+    from shardpack.exchange.types import FileEntry
 
 __all__ = ["moto_server", "rclone_server"]
 
@@ -41,28 +44,9 @@ def space(request: pytest.FixtureRequest) -> Iterator[Space]:
         objects.delete(info.key)
 
 
-def items(count: int = 6, word: str = "x") -> list[Any]:
-    return [{"member_path": f"{n}", "source": f"{word} {n}".encode()} for n in range(count)]
-
-
-def keys(space: Space) -> set[str]:
-    return {info.key for info in space.objects.list()}
-
-
 def garbage(space: Space, prefix: str = "", **options: Any) -> dict[str, str]:
     found = find_garbage(space, prefix, **{"older_than_s": 0, **options})
     return {item.key: item.kind for item in found}
-
-
-def killed_before_the_manifest(space: Space, prefix: str, **options: Any) -> set[str]:
-    """A pack that never wrote its manifest; gives what it left."""
-    before = keys(space)
-    source = [*items(word=prefix), {"member_path": "large", "source": bytes(100)}]
-    pack(space, source if options else items(word=prefix), prefix, max_entries=2, **options)
-    for key in keys(space) - before:
-        if key.endswith(".jsonl"):
-            space.objects.delete(key)
-    return keys(space) - before
 
 
 def test_what_manifests_refer_to_is_no_garbage(space: Space) -> None:
@@ -202,6 +186,16 @@ def test_a_folder_of_shards_is_judged_by_the_manifest_above_it(space: Space) -> 
     assert len(garbage(space, "data/set/shards")) == 6
 
 
+def test_manifests_of_other_names_are_looked_for_below_the_base_prefix_alone() -> None:
+    store = MemoryStore("gc-floor")
+    inner = Space(store, "base")
+    key = f"shard-{'0' * 16}.tar"
+    put_archive(inner, key, items())
+    overwrite(Space(store), "all", [{"kind": "shard", "archive_key": f"base/{key}"}])
+    assert set(garbage(inner)) == {key, f"{key}.shardindex"}
+    assert garbage(Space(store)) == {}
+
+
 def test_a_prefix_is_a_folder_and_the_base_prefix_is_never_left() -> None:
     store = MemoryStore("gc-based")
     inner, outer = Space(store, "base"), Space(store)
@@ -282,7 +276,7 @@ def test_a_manifest_with_a_name_of_its_own_keeps_what_it_names(space: Space, nam
 
 def test_lines_of_data_that_a_manifest_names_are_no_manifest(space: Space) -> None:
     left = killed_before_the_manifest(space, "bad")
-    space.objects.put("data/events.jsonl", b'{"event": 1}\n')
+    space.objects.put("data/events.jsonl", b'{"kind":"file","key":"a","cut\n')
     with pytest.raises(InvalidManifestError, match=r"data/events\.jsonl"):
         garbage(space)
     overwrite(space, "manifest.jsonl", [{"kind": "file", "key": "data/events.jsonl"}])
@@ -320,6 +314,36 @@ def test_only_what_was_removed_counts(space: Space) -> None:
     assert (swept.removed, swept.failures) == ((), {})
 
 
+def test_progress_counts_what_is_listed_read_and_removed(space: Space) -> None:
+    pack(space, items(), "good", max_entries=2)
+    left = killed_before_the_manifest(space, "bad")
+    read = {key for key in keys(space) if key.endswith(".jsonl")}
+    told: list[int] = []
+    report = survey(space, "", older_than_s=0, progress=told.append)
+    assert told == list(range(1, len(keys(space)) + len(read) + 1))
+    looked_at, told = len(told), []
+    sweep(space, report.garbage, progress=told.append)
+    assert told == list(range(1, looked_at + len(left) + 1))
+
+
+def test_a_store_finds_and_collects_its_garbage() -> None:
+    store = fresh_memory("base")
+    killed_before_the_manifest(store.space, "bad")
+    assert store.find_garbage("") == []
+    report = store.survey_garbage("")
+    assert len(report.young) == 6
+    found = store.find_garbage("", older_than_s=0)
+    assert found == list(report.young)
+    assert store.collect_garbage(found, dry_run=False) == {}
+    assert list(store.list_keys()) == []
+
+
+def test_reports_pickle(space: Space) -> None:
+    killed_before_the_manifest(space, "bad")
+    report = survey(space, "")
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
 def test_roots_are_told_from_parts() -> None:
     assert is_root_key("a/manifest.jsonl")
     assert is_root_key("manifests/mine.jsonl")
@@ -339,7 +363,6 @@ def test_unfinished_uploads_are_garbage_when_they_are_old(rclone_server: S3Serve
         client.create_multipart_upload(Bucket=space.objects.bucket, Key="p/large")  # type: ignore[attr-defined]
         assert garbage(space, older_than_s=60) == {}
         assert garbage(space, "other") == {}
-        time.sleep(1.1)
         found = find_garbage(space, "p", older_than_s=0)
         assert [(item.key, item.kind) for item in found] == [("p/large", "upload")]
         collect(space, found, dry_run=False)
@@ -369,7 +392,41 @@ def test_a_server_collects_like_a_memory(moto_server: S3Server) -> None:
         pack(space, items(word="good"), "good", max_entries=2)
         kept = keys(space)
         left = killed_before_the_manifest(space, "bad")
-        time.sleep(1.1)
         assert set(garbage(space)) == left
         collect(space, find_garbage(space, "", older_than_s=0), dry_run=False)
         assert keys(space) == kept
+
+
+def test_an_index_that_a_manifest_names_is_no_garbage(space: Space) -> None:
+    put_archive(space, "named.tar.gz", items())
+    space.objects.delete("named.tar.gz")
+    assert garbage(space) == {"named.tar.gz.shardindex": "index"}
+    overwrite(space, "m.jsonl", [{"kind": "file", "key": "named.tar.gz.shardindex"}])
+    assert garbage(space) == {}
+
+
+def test_a_file_called_like_the_end_of_an_index_stops_nothing(space: Space) -> None:
+    left = killed_before_the_manifest(space, "bad")
+    for key in (".shardindex", "bad/.shardindex"):
+        space.objects.put(key, b"anything")
+    assert set(garbage(space)) == left
+
+
+def test_members_in_a_folder_with_a_hash_keep_their_archive(space: Space) -> None:
+    pack(space, items(), "a#b/p")
+    (entry,) = list(iter_entries(space, "a#b/p/manifest.jsonl"))
+    archive = entry["archive_key"]  # type: ignore[typeddict-item]
+    file: FileEntry = {"kind": "file", "key": f"{archive}#3", "member_path": "3"}
+    overwrite(space, "a#b/p/manifest.jsonl", [file])
+    assert set(garbage(space).values()) == {"part"}
+
+
+@pytest.mark.parametrize("folder", ["far", "far/more"])
+def test_a_manifest_of_another_name_keeps_shards_in_folders_of_another_name(
+    space: Space, folder: str
+) -> None:
+    key = f"{folder}/shard-{'0' * 16}.tar"
+    put_archive(space, key, items())
+    assert set(garbage(space)) == {key, f"{key}.shardindex"}
+    overwrite(space, "far/index.json", [{"kind": "shard", "archive_key": key}])
+    assert garbage(space) == {}

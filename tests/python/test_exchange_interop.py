@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inputs import REPOSITORY, VECTORS, load_json, make
+from shardpack import exchange
 from shardpack.exchange import ExchangeStore, S3ExchangeStore
 
 if TYPE_CHECKING:
@@ -216,3 +218,28 @@ def test_what_s3exchange_writes_now_is_read(
             [row[0], hashlib.sha256(bucket_store.get_object(row[0]).read()).hexdigest()]
             for row in members
         ] == [[row[0], row[4]] for row in members]
+
+
+@with_peer
+def test_every_call_of_s3exchange_takes_the_same_arguments_here(peer: Callable[..., Any]) -> None:
+    told = peer("signatures")
+    assert len(told) > 60
+    assert {"Shard.create_archive", "S3ExchangeStore", "S3ExchangeStore.get_object"} <= set(told)
+    for name, theirs in told.items():
+        owner, _, call = name.partition(".")
+        target = getattr(exchange, owner)
+        ours = list(
+            inspect.signature(getattr(target, call) if call else target).parameters.values()
+        )
+        named = {parameter.name: parameter for parameter in ours}
+        for position, (parameter, kind, is_optional) in enumerate(theirs):
+            found = named.pop(parameter, None)
+            assert found is not None, f"{name} has no {parameter}"
+            if kind == "POSITIONAL_OR_KEYWORD":
+                assert found.kind.name == kind, f"{name}: {parameter}"
+                assert ours[position] is found, f"{name}: {parameter}"
+            if is_optional:
+                assert found.default is not found.empty, f"{name}: {parameter}"
+        for found in named.values():
+            # What we have besides.
+            assert found.default is not found.empty, f"{name}: {found.name}"

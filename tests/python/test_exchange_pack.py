@@ -466,6 +466,18 @@ def names_of_shards(space: Space, prefix: str) -> list[str]:
     return [str(entry.get("archive_key")).rpartition("/")[2] for entry in entries]
 
 
+def wait_until_settled(store: ObjectStore, prefix: str) -> None:
+    """Wait for requests that arrived before their sender was killed: a server still does them."""
+    alike = 0
+    seen: object = None
+    while alike < 3:
+        time.sleep(0.1)
+        uploads = [upload.upload_id for upload in store.iter_uploads(prefix)]
+        now = (sorted((info.key, info.etag) for info in store.list(prefix)), uploads)
+        alike = alike + 1 if now == seen else 0
+        seen = now
+
+
 def survive_kills(
     store: ObjectStore,
     folder: Path,
@@ -487,6 +499,7 @@ def survive_kills(
         with start_pack(url, folder, prefix, options, environment) as process:
             time.sleep(moments.uniform(0, duration))
             process.send_signal(signal.SIGKILL)
+        wait_until_settled(store, prefix)
         if store.exists(f"{prefix}/manifest.jsonl"):
             assert verify(space, f"{prefix}/manifest.jsonl").findings == ()
         before = archives(space, f"{prefix}/")

@@ -457,3 +457,31 @@ except KeyboardInterrupt:
     print([each.name for each in threads if "prefetch" in each.name])
 """
     assert run_python(code) == "[]"
+
+
+def test_a_forked_child_that_reads_on_in_a_large_member_is_told() -> None:
+    code = """
+import os, sys
+sys.path.insert(0, "tests/python")
+from inputs import MIB
+from reading import fresh_space, noise, put_shard
+from shardpack.exchange.reading.pipeline import iter_objects
+space, _ = fresh_space()
+large = noise("large", 12 * MIB)
+shard = put_shard(space, "a.tar", {"large": large}, None, index=False)
+with iter_objects(space, [shard]) as found:
+    body, _ = next(found)
+    assert body.read(10) == large[:10]
+    child = os.fork()
+    if not child:
+        try:
+            while body.read(MIB):
+                pass
+        except RuntimeError as error:
+            os._exit(7 if "begin another one after a fork" in str(error) else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert body.read() == large[10:]
+print("the parent went on")
+"""
+    assert run_python(code) == "the parent went on"

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,25 @@ def test_an_entry_has_the_etag_and_content_type_of_its_object(store: ExchangeSto
     assert head["ContentLength"] == 2
     assert isinstance(head["LastModified"], datetime)
     assert isinstance(head["Metadata"], dict)
+
+
+def test_metadata_says_how_it_was_answered_as_that_of_boto3_does(store: ExchangeStore) -> None:
+    store.put_object("a/b.json", b"{}", content_type="application/json")
+    head = store.get_object_metadata("a/b.json")
+    answer = head["ResponseMetadata"]
+    assert answer["HTTPStatusCode"] == 200
+    headers = answer["HTTPHeaders"]
+    assert headers["content-length"] == "2"
+    assert headers["content-type"] == head["ContentType"]
+    assert headers.get("etag") == head.get("ETag")
+    assert parsedate_to_datetime(headers["last-modified"]) == head["LastModified"].replace(
+        microsecond=0
+    )
+    items: list[Any] = [{"member_path": "m", "source": b"abc"}]
+    store.put_shard_archive("a/s.tar", items)
+    member = store.get_object_metadata("a/s.tar#m")["ResponseMetadata"]
+    assert member["HTTPHeaders"]["content-length"] == "3"
+    assert set(member["HTTPHeaders"]) >= {"x-amz-meta-crc32c", "x-amz-meta-blake3"}
 
 
 def test_the_base_prefix_stands_before_every_key_and_only_once(store: ExchangeStore) -> None:

@@ -75,7 +75,7 @@ STORE = """
     delete_prefix(prefix, *, regex=None, batch_size=1000)
     delete_manifest(manifest, *, delete_manifests=True, dedupe=True)
     list_keys(prefix)
-    compact_manifest(src, dst, *, resolve_refs=True, apply_deletes=True, expand_shards=False)
+    compact_manifest(src_manifest_key, dst_manifest_key, *, resolve_refs=True, apply_deletes=True, expand_shards=False)
     _resolve_key(template, vars=None)
 """  # noqa: E501 - one call a line
 MANIFEST = """
@@ -94,8 +94,8 @@ MANIFEST = """
     parse_line(line, line_number=None)
     iter_lines(stream, limit=None)
     serialize_entry(entry)
-    write_to_s3(client, bucket, key, entries)
-    read_from_s3(client, bucket, key)
+    write_to_s3(s3_client, bucket, key, entries)
+    read_from_s3(s3_client, bucket, key)
     generate_part_key(base_key)
 """
 SHARD = """
@@ -105,10 +105,10 @@ SHARD = """
     get_manifest()
     iter_entries(limit=None)
     iter_objects(limit=None)
-    get_member(path)
+    get_member(member_path)
     delete()
     infer_archive_format(archive_key)
-    create_archive(items, archive_key, *, format, compression, internal_manifest_path, use_temp_file=True, temp_file_threshold=104857600)
+    create_archive(shard_items, archive_key, *, format, compression, internal_manifest_path, use_temp_file=True, temp_file_threshold=104857600)
     split_items(items, *, max_entries=None, max_bytes=None)
 """  # noqa: E501 - one call a line
 WRITER = """
@@ -131,13 +131,11 @@ SCOPE = """
 BODY = """
     __init__(fileobj, archive_stream=None)
     read(amt=None)
+    readinto(b)
     close()
     iter_lines(chunk_size=None, limit=None)
 """
 POLICY = "__init__(max_entries=None, max_bytes=None)"
-CONFIG = """
-    __init__(*, mode, part_max_entries=50000, part_max_bytes=52428800, publish_on_error, dedupe_virtual_keys)
-"""  # noqa: E501 - one call a line
 SETTINGS = """
     __init__(*, endpoint_url, region, bucket, aws_access_key_id, aws_secret_access_key)
     create_client()
@@ -152,19 +150,10 @@ CALLS = [
         exchange.ScopedStore: SCOPE,
         exchange.ArchiveMemberBody: BODY,
         exchange.ShardSizePolicy: POLICY,
-        exchange.ManifestWriterConfig: CONFIG,
         exchange.S3Settings: SETTINGS,
     }.items()
     for line in table.strip().splitlines()
 ]
-# The tables abbreviate names of arguments that everybody gives by position.
-_BY_POSITION = {
-    ("compact_manifest", "src"),
-    ("compact_manifest", "dst"),
-    ("get_member", "path"),
-    ("write_to_s3", "client"),
-    ("read_from_s3", "client"),
-}
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _REST = inspect.Parameter.VAR_KEYWORD
@@ -197,12 +186,10 @@ def test_a_documented_call_takes_its_arguments(owner: type, call: str) -> None:
     found = found[1:] if found and found[0].name == "self" else found
     ours = {parameter.name: parameter for parameter in found}
     for position, wanted in enumerate(documented(call)):
-        abbreviated = (name, wanted.name) in _BY_POSITION
-        told = found[position].name if abbreviated else wanted.name
-        assert told in ours, f"there is no {told}"
-        check(ours.pop(told), wanted)
+        assert wanted.name in ours, f"there is no {wanted.name}"
+        check(ours.pop(wanted.name), wanted)
         if wanted.kind is _POSITIONAL:
-            assert found[position].name == told
+            assert found[position].name == wanted.name
     for parameter in ours.values():
         # What we have besides.
         assert parameter.default is not inspect.Parameter.empty or parameter.kind is _REST
@@ -244,6 +231,8 @@ def test_entries_and_reports_have_their_fields() -> None:
         exchange.ShardItem: "source member_path id meta size_bytes",
         exchange.DeleteReport: "deleted_object_count deleted_archive_count"
         " deleted_manifest_count errors",
+        exchange.ManifestWriterConfig: "mode part_max_entries part_max_bytes publish_on_error"
+        " dedupe_virtual_keys",
         exchange.CompactReport: "total_entries removed_entries resolved_refs expanded_shards",
     }
     for kind, names in fields.items():
@@ -273,7 +262,10 @@ def test_exceptions_carry_what_they_are_about() -> None:
         exchange.ManifestNotFoundError,
     ):
         assert issubclass(kind, S3ExchangeError)
-    exchange.ShardReadError("broken")
+    assert str(exchange.ShardReadError("broken")) == "broken"
+    damaged = exchange.ShardReadError("broken", "a.tar", "m/1", 512)
+    assert (damaged.key, damaged.member, damaged.offset) == ("a.tar", "m/1", 512)
+    exchange.ShardReadError()
 
 
 def test_calls_give_what_they_document(tmp_path: Path) -> None:

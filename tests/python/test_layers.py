@@ -216,6 +216,15 @@ def test_the_package_page_knows_its_pages_and_nothing_else() -> None:
         _ = shardpack.nonsense  # type: ignore[attr-defined]
 
 
+def test_a_page_that_imports_its_names_later_lists_them_and_nothing_else() -> None:
+    import shardpack
+    from shardpack import exchange, storage
+
+    for page in (exchange, storage):
+        assert dir(page) == sorted(page.__all__)
+    assert dir(shardpack) == sorted({*shardpack.__all__, *vars(shardpack)["_PAGES"]})
+
+
 def tracked() -> list[Path]:
     """Files that belong to the repository: what git knows, or would take."""
     done = subprocess.run(

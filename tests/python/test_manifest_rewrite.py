@@ -16,10 +16,12 @@ from shardpack.exchange.keys import Space
 from shardpack.exchange.manifest import append as manifest_append
 from shardpack.exchange.manifest.manifest import append, compact, iter_entries, overwrite
 from shardpack.storage import MemoryStore
+from shardpack.storage.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from servers import S3Server
     from store_places import Place
 
 ROOT = "data/m.jsonl"
@@ -63,6 +65,19 @@ def test_large_manifests_are_written_as_streams(place: Place) -> None:
     assert overwrite(space, ROOT, wide) == 12_000
     assert place.store.head(ROOT).size > 12_000_000
     assert len(names(space)) == 12_000
+
+
+def test_a_large_manifest_is_sent_while_it_is_written(moto_server: S3Server) -> None:
+    client = moto_server.client()
+    store = S3Store(client, moto_server.fresh_bucket(client))
+    wide: Iterator[Any] = ({**entry(number), "meta": "x" * 10_000} for number in range(2000))
+    overwrite(Space(store), ROOT, wide)
+    # The tag of an upload tells its parts.
+    assert (store.head(ROOT).etag or "").endswith("-3")
+    for wished, told in ((1, "-3"), (10 << 20, "-2"), (1 << 40, "")):
+        with store.writer("object", part_size=wished) as writer:
+            writer.write(bytes(11 << 20))
+        assert (store.head("object").etag or "")[32:] == told
 
 
 def test_a_manifest_may_be_rewritten_from_itself(space: Space) -> None:

@@ -234,7 +234,8 @@ def test_options_that_make_no_sense_are_refused() -> None:
 def test_a_configuration_holds_the_options_of_a_writer() -> None:
     store = fresh_memory()
     config = ManifestWriterConfig(part_max_entries=1, dedupe_virtual_keys=True)
-    with store.open_manifest_writer(KEY, **vars(config)) as writer:
+    assert config == {"part_max_entries": 1, "dedupe_virtual_keys": True}
+    with store.open_manifest_writer(KEY, **config) as writer:
         for key in ["a.tar#x", "b", "a.tar#x", "b", "c"]:
             writer.add_file(key)
         assert writer.stats()["parts_uploaded"] == 3

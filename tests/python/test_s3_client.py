@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from shardpack.errors import AccessDeniedError
 from shardpack.storage.s3 import ClientSettings, S3Store, make_client
 from shardpack.storage.s3.fast import FastRequests
 from shardpack.storage.s3.multipart import part_size_for, parts_at_once
+from shardpack.storage.s3.plain import PlainRequests
 from shardpack.storage.s3.signing import quote_key
 
 if TYPE_CHECKING:
@@ -188,3 +190,35 @@ def test_the_fast_path_goes_where_boto3_would_go(
     scope = signature.partition("Credential=")[2].split(",")[0].split("/")[2:]
     assert "/".join(scope) == fast._signer._scope_end.removeprefix("/")
     client.close()
+
+
+def test_bodies_of_older_botocores_are_read_too() -> None:
+    data = make("noise", 100_000)
+
+    class Body:
+        """As botocore's was before it could fill a buffer."""
+
+        def __init__(self) -> None:
+            self.whole = BytesIO(data)
+
+        def read(self, amount: int) -> bytes:
+            # Less than asked for, as from a socket.
+            return self.whole.read(min(amount, 1000))
+
+        def close(self) -> None:
+            self.whole.close()
+
+    headers = {"content-length": str(len(data))}
+    about = {"HTTPStatusCode": 200, "HTTPHeaders": headers}
+
+    class Client:
+        """Gives one answer."""
+
+        def get_object(self, **_: object) -> dict[str, object]:
+            return {"Body": Body(), "ResponseMetadata": about}
+
+    answer = PlainRequests(Client(), "bucket").get("k", None, None, None, None)
+    received = bytearray(len(data))
+    assert answer.readinto(memoryview(received)) == len(data)
+    assert received == data
+    answer.close()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,13 +14,14 @@ import pytest
 
 from fault_proxy import Fault, FaultProxy
 from inputs import MIB, make
-from shardpack.errors import IntegrityError, StorageError
+from shardpack.errors import AccessDeniedError, IntegrityError, StorageError
 from shardpack.storage.retry import RetryPolicy
 from shardpack.storage.s3 import S3Store
 from shardpack.storage.s3.requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from fault_proxy import Seen
     from servers import S3Server
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 PART = 5 * MIB
 LARGE = make("noise", 2 * MIB)
 HUGE = make("noise", 2 * PART + 12_345)
+MANY_PARTS = random.Random(5).randbytes(4 * PART + 4_321)
 QUICK = RetryPolicy(attempts=4, first_wait_s=0.001, longest_wait_s=0.01)
 SCRATCH = "/.shardpack-probe/"
 CRC32C = "x-amz-checksum-crc32c"
@@ -169,6 +175,23 @@ def test_damage_is_noticed_by_md5_where_crc32c_is_not_checked(trusting: Place, d
     assert fault.applied == 1
 
 
+def test_threads_that_come_first_share_what_they_find_out(
+    rclone_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_are_making = threading.Barrier(2)
+
+    class SlowlyMade(Requests):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            both_are_making.wait(30)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr("shardpack.storage.s3.store.Requests", SlowlyMade)
+    store = S3Store(rclone_server.client(), rclone_server.fresh_bucket())
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: store._requests, range(2))
+    assert first is second
+
+
 def test_servers_are_asked_once_for_each_kind_of_upload(s3_server: S3Server) -> None:
     for place in _place(s3_server, fast_path=True):
         store = place.store
@@ -272,3 +295,78 @@ def test_many_parts_through_few_buffers_stay_apart(versitygw: Place) -> None:
         for at in range(0, len(data), 3 * MIB + 1):
             writer.write(data[at : at + 3 * MIB + 1])
     assert store.read("stream") == data
+
+
+def assert_md5_of_parts(seen: list[Seen], data: bytes, part_size: int) -> None:
+    """Assert that each part went with its own MD5, and none of them is missing."""
+    told: dict[int, str] = {}
+    for one in seen:
+        found = re.search(r"partNumber=(\d+)", one.target)
+        assert found
+        told[int(found[1])] = one.headers["content-md5"]
+    parts = [data[at : at + part_size] for at in range(0, len(data), part_size)]
+    digests = [hashlib.md5(part, usedforsecurity=False).digest() for part in parts]
+    assert told == {n: base64.b64encode(digest).decode() for n, digest in enumerate(digests, 1)}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+def test_parts_that_are_hashed_together_go_each_with_its_own_md5(
+    trusting: Place, tmp_path: Path, concurrency: int
+) -> None:
+    client, bucket = trusting.store.client, trusting.store.bucket
+    store = S3Store(client, bucket, part_size=PART, concurrency=concurrency, retry=QUICK)
+    path = tmp_path / "file"
+    path.write_bytes(MANY_PARTS)
+    steps: list[int] = []
+    store.put("bytes", MANY_PARTS, progress=steps.append)
+    assert steps == sorted(steps)
+    assert steps[-1] == len(MANY_PARTS)
+    store.put("file", path)
+    store.put("pieces", (MANY_PARTS[at : at + MIB] for at in range(0, len(MANY_PARTS), MIB)))
+    for key in ("bytes", "file", "pieces"):
+        assert_md5_of_parts(trusting.sent(key), MANY_PARTS, PART)
+        assert store.read(key) == MANY_PARTS
+    trusting.assert_clean("bytes", "file", "pieces")
+
+
+def test_parts_that_go_with_their_md5_are_so_small_that_several_are_in_memory(
+    s3_server: S3Server,
+) -> None:
+    for place in _place(s3_server, fast_path=True):
+        store = S3Store(place.store.client, place.store.bucket)
+        data = bytes(40 * MIB)
+        store.put("k", data)
+        sizes = sorted(seen.bytes_up // MIB for seen in place.sent("k"))
+        assert sizes == ([8, 32] if s3_server.name == "versitygw" else [8, 16, 16])
+        place.assert_clean("k")
+
+
+def test_a_part_that_is_refused_ends_the_others_of_its_group(trusting: Place) -> None:
+    fault = Fault(method="PUT", path="partNumber=4", answer=403, code="AccessDenied", times=None)
+    trusting.proxy.faults.append(fault)
+    client, bucket = trusting.store.client, trusting.store.bucket
+    store = S3Store(client, bucket, part_size=PART, concurrency=4, retry=QUICK)
+    with pytest.raises(AccessDeniedError):
+        store.put("known", MANY_PARTS)
+    with pytest.raises(AccessDeniedError):
+        store.put("stream", (MANY_PARTS[at : at + MIB] for at in range(0, len(MANY_PARTS), MIB)))
+    trusting.assert_clean()
+
+
+def test_a_stream_in_groups_holds_no_more_parts_than_it_sends_at_once(trusting: Place) -> None:
+    client, bucket = trusting.store.client, trusting.store.bucket
+    store = S3Store(client, bucket, part_size=PART, concurrency=3, retry=QUICK)
+    trusting.proxy.faults += [
+        Fault(method="PUT", path="partNumber=2", answer=503, code="SlowDown"),
+        Fault(method="PUT", path="partNumber=4", lose_answer=True),
+    ]
+    held = 0
+    with store.writer("stream") as writer:
+        for at in range(0, len(MANY_PARTS), MIB - 1):
+            writer.write(MANY_PARTS[at : at + MIB - 1])
+            held = max(held, len(writer._running) + len(writer._group))
+    # Those and the one that is being filled.
+    assert held <= 3
+    assert store.read("stream") == MANY_PARTS
+    assert_md5_of_parts(trusting.sent("stream"), MANY_PARTS, PART)
+    trusting.assert_clean("stream")

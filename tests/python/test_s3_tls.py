@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 import threading
@@ -13,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from certificates import Authority
 from inputs import MIB, make
 from servers import ACCESS_KEY, REGION, SECRET_KEY
 from shardpack.errors import StorageError, StorageUnavailableError
@@ -30,36 +26,6 @@ if TYPE_CHECKING:
     from servers import S3Server
 
 QUICK = RetryPolicy(attempts=3, first_wait_s=0.001)
-
-
-def write_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.crt", folder / f"{name}.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
 
 
 class TlsFront:
@@ -113,13 +79,13 @@ class TlsFront:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    return write_certificate(tmp_path, "right")
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "right")
 
 
 @pytest.fixture
-def front(rclone_server: S3Server, certificate: tuple[Path, Path]) -> Iterator[TlsFront]:
-    made = TlsFront(rclone_server.port, *certificate)
+def front(rclone_server: S3Server, authority: Authority) -> Iterator[TlsFront]:
+    made = TlsFront(rclone_server.port, *authority.issue("server"))
     yield made
     made.end_connections()
     made.listener.close()
@@ -145,9 +111,9 @@ def client_of(url: str, verify: Any) -> Any:
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("checked", [True, False])
 def test_objects_pass_over_tls(
-    rclone_server: S3Server, front: TlsFront, certificate: tuple[Path, Path], *, checked: bool
+    rclone_server: S3Server, front: TlsFront, authority: Authority, *, checked: bool
 ) -> None:
-    client = client_of(front.url, str(certificate[0]) if checked else False)
+    client = client_of(front.url, str(authority.bundle) if checked else False)
     store = S3Store(client, rclone_server.fresh_bucket(), part_size=5 * MIB)
     fast = store._requests.fast
     assert fast is not None
@@ -166,7 +132,7 @@ def test_objects_pass_over_tls(
 def test_a_server_with_another_certificate_is_refused(
     rclone_server: S3Server, front: TlsFront, tmp_path: Path
 ) -> None:
-    other, _ = write_certificate(tmp_path, "other")
+    other = Authority(tmp_path, "other").bundle
     bucket = rclone_server.fresh_bucket()
     for fast_path in (True, False):
         client = client_of(front.url, str(other))
@@ -179,16 +145,58 @@ def test_a_server_with_another_certificate_is_refused(
         client.close()
 
 
+def test_a_refusal_is_known_as_one_whatever_the_caller_is_handling(
+    front: TlsFront, tmp_path: Path
+) -> None:
+    client = client_of(front.url, str(Authority(tmp_path, "other").bundle))
+    store = S3Store(client, "bucket", fast_path=False, retry=QUICK)
+    try:
+        next(iter(()))
+    except StopIteration:
+        with pytest.raises(StorageError, match=r"certificate of .* is refused") as caught:
+            store.read("k")
+    assert not isinstance(caught.value, StorageUnavailableError)
+    client.close()
+
+
+def test_a_refusal_that_the_caller_is_handling_is_not_that_of_the_next_server(
+    front: TlsFront, authority: Authority, tmp_path: Path
+) -> None:
+    refused = client_of(front.url, str(Authority(tmp_path, "other").bundle))
+    # Nobody listens there.
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"https://127.0.0.1:{closed.getsockname()[1]}"
+    gone = client_of(url, str(authority.bundle))
+    for fast_path in (True, False):
+        try:
+            S3Store(refused, "bucket", fast_path=fast_path, retry=QUICK).read("k")
+        except StorageError as error:
+            assert "is refused" in str(error)  # noqa: PT017 - the next request is made in here
+            with pytest.raises(StorageUnavailableError):
+                S3Store(gone, "bucket", fast_path=fast_path, retry=QUICK).read("k")
+    refused.close()
+    gone.close()
+
+
+def test_a_bundle_that_nobody_needs_may_be_missing(rclone_server: S3Server, tmp_path: Path) -> None:
+    client = client_of(rclone_server.endpoint_url, str(tmp_path / "missing.pem"))
+    for fast_path in (True, False):
+        store = S3Store(client, rclone_server.fresh_bucket(), fast_path=fast_path)
+        store.put("k", b"x")
+        assert store.read("k") == b"x"
+    client.close()
+
+
 def test_nobody_is_trusted_beside_the_authorities_of_the_client(
     rclone_server: S3Server,
     front: TlsFront,
-    certificate: tuple[Path, Path],
+    authority: Authority,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The system trusts the server, the client is told to trust another one alone.
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    other, _ = write_certificate(tmp_path, "other")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    other = Authority(tmp_path, "other").bundle
     client = client_of(front.url, str(other))
     store = S3Store(client, rclone_server.fresh_bucket(), retry=QUICK)
     assert store._requests.fast is not None
@@ -198,9 +206,9 @@ def test_nobody_is_trusted_beside_the_authorities_of_the_client(
 
 
 def test_idle_connections_that_the_server_ended_are_not_used(
-    rclone_server: S3Server, front: TlsFront, certificate: tuple[Path, Path]
+    rclone_server: S3Server, front: TlsFront, authority: Authority
 ) -> None:
-    client = client_of(front.url, str(certificate[0]))
+    client = client_of(front.url, str(authority.bundle))
     store = S3Store(client, rclone_server.fresh_bucket(), retry=RetryPolicy(attempts=1))
     for number in range(3):
         # A request that must not be repeated.

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inputs import run_python
+from shardpack.exchange import ExchangeStore
 from shardpack.storage import FileStore, MemoryStore, S3Store, StoreUrl, open_store, parse_url
 
 URLS = {
@@ -64,6 +65,21 @@ REFUSED = [
     "file://host/path",
     "file://relative",
     "file://",
+    "s3//bucket/key",
+    "S3//bucket",
+    "s3:bucket/key",
+    "s3:",
+    "s3//",
+    "mem:name",
+    "file//path",
+    "file:path",
+    "s3a//bucket",
+    "gs:/x",
+    "gs:x",
+    "gs//x",
+    "http:/x",
+    "https:host",
+    "s3:key:secret@bucket",
     "",
     "nul\0",
 ]
@@ -78,6 +94,35 @@ def test_anything_else_is_refused_and_never_taken_for_a_path(url: str) -> None:
     if "://" in url and url[:2] in {"gs", "ht", "az", "S4"}:
         for supported in ["s3://", "file:///", "mem://"]:
             assert supported in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("s3//bucket/key", "s3://bucket/key"),
+        ("s3:bucket/key", "s3://bucket/key"),
+        ("s3:/bucket/key", "s3://bucket/key"),
+        ("s3:///bucket", None),
+        ("mem:name", "mem://name"),
+        ("file:/a/b", "file:///a/b"),
+        ("file//a/b", "file:///a/b"),
+    ],
+)
+def test_a_slip_is_told_with_the_right_spelling(url: str, meant: str | None) -> None:
+    with pytest.raises(ValueError, match=r"URL|bucket") as caught:
+        open_store(url)
+    if meant is not None:
+        assert f"did you mean {meant}, " in str(caught.value)
+        assert f"./{url}?" in str(caught.value)
+    with pytest.raises(ValueError, match=r"URL|bucket"):
+        ExchangeStore.open(url)
+
+
+def test_names_that_only_begin_like_a_url_are_paths() -> None:
+    here = os.getcwd()
+    for path in ("s3", "s3/data", "s3x:y", "./s3:x", "./s3//x", "filed//x", "gs"):
+        assert parse_url(path).key == os.path.abspath(f"{here}/{path}")
+    assert parse_url(Path("s3:x")).key == f"{here}/s3:x"
 
 
 @given(st.text(max_size=40))

@@ -8,8 +8,10 @@ with a window of bytes that the decoder must have seen.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from shardpack.archive.compression import Compression, ReadableCompression
     from shardpack.codec import Codec
 
-__all__ = ["Chunk", "ChunkEncoder", "ChunkTable", "decode_run"]
+__all__ = ["Chunk", "ChunkEncoder", "ChunkTable", "decode_into", "decode_run"]
 
 # Decoded in one call; larger runs are decoded in several.
 _MOST_DECODED = 64 << 20
@@ -39,6 +41,8 @@ _GZIP_HEAD = Struct("<4sI2sH2sHI")
 _GZIP_HEADER_BYTES = 10
 _WITH_EXTRA = b"\x1f\x8b\x08\x04"
 _FRAME_HEAD = Struct("<4sIQQI")
+# What decodes a chunk into memory that is there already.
+_INTO: dict[str, Codec] = {"gzip": CpuGzip(), "zstd": CpuZstd()}
 _PASSTHROUGH_ID = 0
 _ZSTD_ID = 1
 
@@ -72,6 +76,9 @@ class ChunkTable(Sequence[Chunk]):
         bits: How many bits of its first byte belong to the chunk before, where chunks are
             checkpoints.
         windows: The bytes that a decoder must have seen, where chunks are checkpoints.
+
+    Raises:
+        ValueError: The columns differ in length, or the chunks have 2^64 bytes and more.
     """
 
     __slots__ = ("bits", "checksums", "original_starts", "stored_starts", "windows")
@@ -85,8 +92,12 @@ class ChunkTable(Sequence[Chunk]):
         bits: Sequence[int] | None = None,
         windows: Sequence[bytes] | None = None,
     ) -> None:
-        self.stored_starts = list(accumulate(stored_sizes, initial=0))
-        self.original_starts = list(accumulate(original_sizes, initial=0))
+        # Eight bytes for each number: there may be millions.
+        try:
+            self.stored_starts = array("Q", accumulate(stored_sizes, initial=0))
+            self.original_starts = array("Q", accumulate(original_sizes, initial=0))
+        except OverflowError as error:
+            raise ValueError("the chunks have more bytes than any archive") from error
         self.checksums = checksums
         self.bits = bits
         self.windows = windows
@@ -302,6 +313,53 @@ def decode_run(
         except ShardpackError as error:
             raise _damage(compression, table, part, piece, (key, member)) from error
     return pieces
+
+
+def decode_into(
+    compression: ReadableCompression | None,
+    table: ChunkTable,
+    rows: range,
+    stored: memoryview,
+    target: memoryview,
+    *,
+    key: str | None = None,
+) -> memoryview:
+    """Decode neighbouring chunks in this thread and check them, as ``decode_run`` does.
+
+    Args:
+        compression: What the archive is compressed with.
+        table: Its chunks.
+        rows: Numbers of the chunks, at least one.
+        stored: The stored bytes that ``table.stored_range(rows)`` names.
+        target: Memory to use again, large enough for their original bytes.
+        key: Key of the archive, for errors.
+
+    Returns:
+        Their original bytes, in ``target`` where the codec can put them there.
+
+    Raises:
+        ShardReadError: A chunk is damaged.
+    """
+    codec = _INTO.get(compression or "")
+    checksums = table.checksums
+    if codec is not None and checksums is not None and table.windows is None:
+        origin, start = table.original_starts[rows.start], table.stored_starts[rows.start]
+        with suppress(ShardpackError):
+            for row in rows:
+                low, high = (
+                    table.original_starts[row] - origin,
+                    table.original_starts[row + 1] - origin,
+                )
+                piece = stored[
+                    table.stored_starts[row] - start : table.stored_starts[row + 1] - start
+                ]
+                if codec.decompress_into(piece, target[low:high], checksums[row]) != high - low:
+                    break
+            else:
+                return target[: table.original_starts[rows.stop] - origin]
+    # Whether that is damage, or a chunk of several gzip members, is seen there.
+    pieces = decode_run(compression, table, rows, stored, key=key)
+    return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 def _parts(table: ChunkTable, rows: range) -> list[range]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shardpack.archive.gzip_members import decode_gzip, decode_stream
 from shardpack.archive.tar import BLOCK_BYTES, parse_header
@@ -22,6 +22,7 @@ __all__ = [
     "MOST_FRAME_BYTES",
     "SNIFFED_BYTES",
     "STORED_PIECE",
+    "Ahead",
     "TarStream",
     "decode",
     "sniff_compression",
@@ -45,6 +46,20 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = frozenset(bytes((low, 0x2A, 0x4D, 0x18)) for low in range(0x50, 0x60))
 _XZ_MAGIC = b"\xfd7zXZ\x00"
 _BZIP2_BLOCKS = frozenset((b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"))
+
+
+class Ahead(Protocol):
+    """Gives the pieces that it is given, perhaps read ahead by threads of its own."""
+
+    def __call__(self, pieces: Iterator[bytes], /) -> Iterator[bytes]:
+        """Give the same pieces.
+
+        Args:
+            pieces: The pieces.
+        """
+
+    def close(self) -> None:
+        """End the threads: none of them asks for another piece."""
 
 
 def sniff_compression(
@@ -80,7 +95,9 @@ def _is_tar_header(block: bytes) -> bool:
         return False
 
 
-def decode(source: ByteSource, compression: ReadableCompression | None) -> Iterator[bytes]:
+def decode(
+    source: ByteSource, compression: ReadableCompression | None, *, ahead: Ahead | None = None
+) -> Iterator[bytes]:
     """Give the tar stream in pieces, none of them empty.
 
     Memory stays bounded by some mebibytes, for S4 by the largest frame, at most one gibibyte.
@@ -88,6 +105,7 @@ def decode(source: ByteSource, compression: ReadableCompression | None) -> Itera
     Args:
         source: The stored archive; its own errors pass through.
         compression: How it is compressed.
+        ahead: What stored pieces pass through, where something is done with them.
 
     Raises:
         S4Error: S4 frames are damaged.
@@ -95,22 +113,24 @@ def decode(source: ByteSource, compression: ReadableCompression | None) -> Itera
     """
     if compression is None:
         return _pieces_of(source)
-    if compression == "gzip":
-        return decode_gzip(_pieces_of(source), DECODED_PIECE)
-    if compression == "zstd":
-        return decode_stream(CpuZstd(), _pieces_of(source), DECODED_PIECE)
     if compression == "s4":
         return _decode_s4(source)
+    # Another thread is woken for each piece, and waits for it, whatever its size.
+    stored = _pieces_of(source) if ahead is None else ahead(_pieces_of(source, DECODED_PIECE))
+    if compression == "gzip":
+        return decode_gzip(stored, DECODED_PIECE)
+    if compression == "zstd":
+        return decode_stream(CpuZstd(), stored, DECODED_PIECE)
     if compression in ("bzip2", "xz"):
         # Python can be built without them.
         from shardpack.archive.standard_codecs import decode_standard
 
-        return decode_standard(compression, _pieces_of(source), DECODED_PIECE)
+        return decode_standard(compression, stored, DECODED_PIECE)
     raise ValueError(f"unknown compression {compression!r}")
 
 
-def _pieces_of(source: ByteSource) -> Iterator[bytes]:
-    while piece := source.take_some(STORED_PIECE):
+def _pieces_of(source: ByteSource, size: int = STORED_PIECE) -> Iterator[bytes]:
+    while piece := source.take_some(size):
         yield piece
 
 

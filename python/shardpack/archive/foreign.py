@@ -14,6 +14,7 @@ from shardpack.archive.chunks import ChunkTable
 from shardpack.archive.decoding import SNIFFED_BYTES, TarStream, sniff_compression
 from shardpack.archive.entry_points import find_entry_points
 from shardpack.archive.index import ArchiveIndex, Member
+from shardpack.archive.left_out import LeftOutMembers, is_left_out
 from shardpack.archive.reader import iter_members
 from shardpack.checksum import crc32c, crc32c_many
 from shardpack.frame_io.source import ByteSource, open_source
@@ -70,8 +71,9 @@ def build_index(
 ) -> ArchiveIndex:
     """Read an archive once and make the index that its members are read by.
 
-    All checksums of the archive are checked on the way. Of links, directories and devices nothing
-    is noted; of several files with one path the last counts, as for ``tar``.
+    All checksums of the archive are checked on the way. Of links and devices the number is
+    noted, and the first of them (``ArchiveIndex.left_out``), of sparse files their number alone
+    (``ArchiveIndex.sparse``); of several files with one path the last counts, as for ``tar``.
 
     Args:
         stream: The stored archive: a binary file object (read from where it stands, and left
@@ -87,8 +89,7 @@ def build_index(
         The index, with digests of all members, not bound to an ETag yet.
 
     Raises:
-        ShardReadError: The archive is damaged, cut short or has a sparse member, as for
-            ``iter_archive``.
+        ShardReadError: The archive is damaged or cut short, as for ``iter_archive``.
         ValueError: The span is below 32 KiB.
     """
     if span < _LEAST_SPAN:
@@ -101,10 +102,13 @@ def build_index(
         compression = sniff_compression(source.peek(SNIFFED_BYTES), otherwise=compression)
         points = find_entry_points(source, compression, span)
         tar = TarStream(points.pieces(), source, compression, key=key)
-        members = list(_digested(iter_members(tar)))
+        holey: dict[str, int] = {}
+        left_out = LeftOutMembers()
+        members = list(_digested(_noted(iter_members(tar), left_out), holey))
     finally:
         opened.close()
     first = members[0].path if members else None
+    members, sparse = _last_of_each(members, holey)
     return ArchiveIndex(
         compression=compression,
         stored_size=source.position,
@@ -113,15 +117,39 @@ def build_index(
         members=members,
         blake3=watched.hasher.digest(),
         internal_manifest_path=first if first == _INTERNAL_MANIFEST else None,
+        sparse=sparse,
+        left_out=left_out,
     )
 
 
-def _digested(found: Iterator[tuple[TarMember, MemberBody]]) -> Iterator[Member]:
-    """Note the files among the members, with their digests."""
+def _noted(
+    found: Iterator[tuple[TarMember, MemberBody]], left_out: LeftOutMembers
+) -> Iterator[tuple[TarMember, MemberBody]]:
+    for member, body in found:
+        if is_left_out(member):
+            left_out.add(member)
+        yield member, body
+
+
+def _last_of_each(members: list[Member], holey: dict[str, int]) -> tuple[list[Member], int]:
+    """Leave out what a later sparse file replaces; tell how many of these nothing replaces."""
+    if not holey:
+        return members, 0
+    last = {member.path: member.offset for member in members}
+    kept = [member for member in members if holey.get(member.path, -1) < last[member.path]]
+    return kept, sum(last.get(path, -1) < offset for path, offset in holey.items())
+
+
+def _digested(
+    found: Iterator[tuple[TarMember, MemberBody]], holey: dict[str, int]
+) -> Iterator[Member]:
+    """Note the files among the members, with their digests; of sparse ones where they lie."""
     held: list[tuple[TarMember, bytes]] = []
     held_bytes = 0
     for member, body in found:
-        if not member.is_file:
+        if member.sparse is not None:
+            holey[member.path] = member.offset
+        if member.kind != "file":
             continue
         if member.size >= _HELD_BYTES:
             yield from _digest(held)

@@ -10,11 +10,16 @@ Stored beside the archive under ``<archive key>.shardindex``. What it is made of
   ``compression`` (``null``, ``"gzip"``, ``"zstd"``, ``"s4"``, ``"bzip2"``, ``"xz"``),
   ``stored_size`` and ``original_size`` (bytes of the archive and of its tar stream), ``chunks`` and
   ``members`` (their numbers), ``etag``, ``blake3`` (of the stored archive, hexadecimal) and
-  ``internal_manifest_path``, the last three ``null`` where unknown. It MAY have more fields;
+  ``internal_manifest_path``, the last three ``null`` where unknown. It MUST have ``sparse``, the
+  number of sparse files of the archive, if there are any: these have no lines, because their bytes
+  lie in pieces, and whoever wants all files of the archive, or one that has no line, MUST go
+  through it. It MAY have ``left_out``, an object with the ``count`` of members that are neither
+  files nor folders, and the ``first`` of them as arrays of path and kind. It MAY have more fields;
   readers MUST ignore those that they do not know.
 * Line 2 MUST be an object with ``stored`` and ``original``, the length of each chunk, and
   ``crc32c``, the CRC32C of each decoded chunk as a number, or ``null`` for all. Lengths MUST be
-  positive, ``original`` at most 2^30, and add up to ``stored_size`` and ``original_size``. There
+  positive, ``original`` at most 2^30, and add up to ``stored_size`` and ``original_size``. Readers
+  MAY refuse more than 2^23 of them, and more than 2^21 members; writers SHOULD stay below. There
   MAY be no chunks: where ``compression`` is ``null`` an offset of the tar stream then is an offset
   of the archive, else members can only be read by going through the archive.
 * Line 2 MAY have ``bits`` and ``windows`` where ``compression`` is ``"gzip"``: the chunks then
@@ -40,6 +45,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import orjson
 
 from shardpack.archive.index_head import BLAKE3_DIGITS, FORMAT, IndexHead, table_fields, unhex
+from shardpack.archive.left_out import LeftOutMembers
 from shardpack.codec import CpuZstd
 from shardpack.errors import ShardpackError, ShardReadError
 
@@ -64,6 +70,10 @@ _LEVEL = 1
 
 _CRC32C_DIGITS = 8
 _MEMBER_FIELDS = 5
+
+# Parsed together; and the longest line, of a path of one mebibyte with all of it escaped.
+_LINES_BYTES = 1 << 20
+_MOST_LINE_BYTES = (6 << 20) + 1024
 
 # From so many searches of the whole text on, one pass that makes a dict of it is cheaper.
 _SEARCHES = 8
@@ -105,9 +115,13 @@ class ArchiveIndex:
         etag: The store's tag of the archive that the index was made for, without quotes.
         blake3: BLAKE3 hash of the stored archive.
         internal_manifest_path: Path of the member that describes the others.
+        sparse: How many more files the archive has, which are sparse: those are only read by going
+            through it.
+        left_out: Its members that are neither files nor folders.
 
     Attributes:
         compression: As above, like the others.
+        doubtful: Whether ``etag`` is that of an archive which may be another one, see ``doubted``.
     """
 
     __slots__ = (
@@ -118,15 +132,18 @@ class ArchiveIndex:
         "blake3",
         "chunks",
         "compression",
+        "doubtful",
         "etag",
         "internal_manifest_path",
         "key",
+        "left_out",
         "member_count",
         "original_size",
+        "sparse",
         "stored_size",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts of an archive
         self,
         *,
         compression: ReadableCompression | None,
@@ -137,6 +154,8 @@ class ArchiveIndex:
         etag: str | None = None,
         blake3: bytes | None = None,
         internal_manifest_path: str | None = None,
+        sparse: int = 0,
+        left_out: LeftOutMembers | None = None,
     ) -> None:
         by_path: dict[str, Member] = {}
         for member in members:
@@ -150,6 +169,9 @@ class ArchiveIndex:
         self.etag = etag
         self.blake3 = blake3
         self.internal_manifest_path = internal_manifest_path
+        self.sparse = sparse
+        self.doubtful = False
+        self.left_out = left_out or LeftOutMembers()
         self.member_count = len(by_path)
         self.key: str | None = None
         self._members: dict[str, Member] | None = by_path
@@ -212,7 +234,7 @@ class ArchiveIndex:
         return hash((self.stored_size, self.original_size, self.member_count, self.blake3))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._decoded(), self.key)
+        return _rebuild, (self._decoded(), self.key, self.doubtful)
 
     def chunks_for(self, start: int, end: int) -> range:
         """Tell which chunks hold a range of the tar stream; see ``ChunkTable.covering``."""
@@ -253,6 +275,20 @@ class ArchiveIndex:
             )
         self.etag = None if etag is None else etag.removeprefix("W/").strip('"')
         return self
+
+    def doubted(self, etag: str) -> ArchiveIndex:
+        """Give the same index for an archive of the same length with another tag.
+
+        That may be a copy, or another archive: whoever reads by this index must find out which.
+
+        Args:
+            etag: The store's tag of that archive.
+        """
+        made = object.__new__(ArchiveIndex)
+        for name in self.__slots__:
+            setattr(made, name, getattr(self, name))
+        made.doubtful = True
+        return made.bind(self.stored_size, etag)
 
     # --- bytes ------------------------------------------------------------------------------
 
@@ -297,8 +333,10 @@ class ArchiveIndex:
             etag=parsed.text("etag"),
             blake3=parsed.digest(),
             internal_manifest_path=parsed.text("internal_manifest_path"),
+            sparse=parsed.size("sparse", otherwise=0),
+            left_out=parsed.left_out(),
         )
-        made._take_text(decoded, parsed.member_lines(), parsed.size("members"), key)
+        made._take_text(decoded, parsed.member_lines(), parsed.member_count(), key)
         return made
 
     def _take_text(
@@ -322,7 +360,7 @@ class ArchiveIndex:
         return b"".join([b"\n".join(lines), b"\n", rest, *(windows or ())])
 
     def _header(self) -> dict[str, Any]:
-        return {
+        header: dict[str, Any] = {
             "format": FORMAT,
             "compression": self.compression,
             "stored_size": self.stored_size,
@@ -333,6 +371,11 @@ class ArchiveIndex:
             "blake3": None if self.blake3 is None else self.blake3.hex(),
             "internal_manifest_path": self.internal_manifest_path,
         }
+        if self.sparse:
+            header["sparse"] = self.sparse
+        if self.left_out.count:
+            header["left_out"] = self.left_out.to_fields()
+        return header
 
     # --- members ----------------------------------------------------------------------------
 
@@ -353,9 +396,16 @@ class ArchiveIndex:
         if found < 0:
             return None
         line = self._text[found + 1 : self._text.index(b"\n", found + 1, end)]
+        if len(line) > _MOST_LINE_BYTES:
+            raise self._bad(f"a line of more than {_MOST_LINE_BYTES} bytes")
         return self._member_of(self._loads(line))
 
     def _parse_members(self) -> dict[str, Member]:
+        assert self._text is not None  # noqa: S101 - made from a text, or with its members
+        # Before they are parsed, which takes some times the memory of their lines.
+        lines = self._text.count(b"\n", *self._lines)
+        if lines != self.member_count:
+            raise self._bad(f"{lines} members instead of {self.member_count}")
         members: dict[str, Member] = {}
         count = 0
         for fields in self._parsed_lines():
@@ -363,8 +413,8 @@ class ArchiveIndex:
             members.pop(member.path, None)
             members[member.path] = member
             count += 1
-        if count != self.member_count:
-            raise self._bad(f"{count} members instead of {self.member_count}")
+        if count != lines:
+            raise self._bad(f"{count} members in {lines} lines")
         return members
 
     def _parsed_lines(self) -> Iterator[Any]:
@@ -372,7 +422,9 @@ class ArchiveIndex:
         start, end = self._lines
         while start < end:
             # Some lines at a time as one array: fewer calls, and memory stays bounded.
-            stop = self._text.find(b"\n", min(start + (1 << 20), end - 1), end) + 1
+            stop = self._text.find(b"\n", min(start + _LINES_BYTES, end - 1), end) + 1
+            if stop - start > _LINES_BYTES + _MOST_LINE_BYTES:
+                raise self._bad(f"a line of more than {_MOST_LINE_BYTES} bytes")
             joined = self._text[start : stop - 1].replace(b"\n", b",")
             yield from self._loads(b"[" + joined + b"]")
             start = stop
@@ -413,8 +465,10 @@ class ArchiveIndex:
         return ShardReadError(f"damaged archive index: {message}", key=self.key)
 
 
-def _rebuild(decoded: bytes, key: str | None) -> ArchiveIndex:
-    return ArchiveIndex._from_decoded(decoded, key)  # noqa: SLF001 - the other half of pickling
+def _rebuild(decoded: bytes, key: str | None, doubtful: bool) -> ArchiveIndex:  # noqa: FBT001 - by position
+    made = ArchiveIndex._from_decoded(decoded, key)  # noqa: SLF001 - the other half of pickling
+    made.doubtful = doubtful
+    return made
 
 
 def _json_text(text: str) -> bytes:

@@ -193,8 +193,11 @@ class MemberReader:
 
         Raises:
             IntegrityError: The bytes are not those that were written.
-            ShardReadError: A chunk is damaged, or the archive is shorter than its index says.
+            ShardReadError: A chunk is damaged, the archive is shorter than its index says, or it
+                has sparse members, which no index tells.
         """
+        if self.index.sparse:
+            raise self._not_here("the archive has sparse members")
         small: list[Member] = []
         held = 0
         for member in self.index.members.values():
@@ -218,11 +221,21 @@ class MemberReader:
 
         Raises:
             ObjectNotFoundError: There is no such member.
+            ShardReadError: It is not in the index, but may be one of the sparse members.
         """
         member = self.index.member(path)
+        if member is None and self.index.sparse:
+            raise self._not_here("there is none, or it is sparse", path)
         if member is None:
             raise ObjectNotFoundError(path if self.key is None else f"{self.key}#{path}")
         return member
+
+    def _not_here(self, reason: str, path: str | None = None) -> ShardReadError:
+        return ShardReadError(
+            f"{reason}, and those are only read by going through the archive",
+            key=self.key,
+            member=path,
+        )
 
     def load(
         self, rows: range, start: int, end: int, member: str | None

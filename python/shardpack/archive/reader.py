@@ -7,9 +7,11 @@ mebibyte each, 16 in a row), so that no archive fills the memory.
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from shardpack.archive.decoding import SNIFFED_BYTES, TarStream, decode, sniff_compression
+from shardpack.archive.holes import filled
 from shardpack.archive.tar import BLOCK_BYTES, TarMember, read_header
 from shardpack.body import Body
 from shardpack.errors import ShardReadError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from shardpack.archive.compression import ReadableCompression
+    from shardpack.archive.decoding import Ahead
     from shardpack.frame_io.source import SourceLike
 
 __all__ = ["MemberBody", "TarMember", "iter_archive", "iter_members", "sniff_compression"]
@@ -83,38 +86,45 @@ class MemberBody(Body):
 
 
 def iter_archive(
-    stream: SourceLike, compression: ReadableCompression | None, *, key: str | None = None
+    stream: SourceLike,
+    compression: ReadableCompression | None,
+    *,
+    key: str | None = None,
+    ahead: Ahead | None = None,
 ) -> Iterator[tuple[TarMember, MemberBody]]:
     """Give all members of an archive in its order, with their bytes, in one pass.
 
     Memory is bounded by some mebibytes, whatever the archive. What is not read of a body is stepped
-    over. Links, devices and unsafe paths are given as they are: see ``TarMember.is_file`` and
-    ``check_member_path``.
+    over. Sparse members are given with zeros in their holes; links, devices and unsafe paths as
+    they are: see ``TarMember.is_file`` and ``check_member_path``.
 
     Args:
         stream: The stored archive: a binary file object (read from where it stands, and left
             open), a path or an iterable of buffers. Its own errors pass through.
         compression: How it is compressed, where its first bytes do not say.
         key: Key of the archive, for errors.
+        ahead: Takes pieces, stored or decoded ones, and gives the same, perhaps read ahead by
+            other threads. It is closed at the end, before the stream is.
 
     Yields:
         A member, and its body, which can be read until the next one is asked for.
 
     Raises:
-        ShardReadError: The archive is damaged, cut short (also where it has no end blocks), goes
-            on behind its end blocks with another archive, or has a sparse member, whose holes this
-            reader does not fill. Its offset counts stored bytes; for compressed archives it is
-            the end of what was read, and the message names the place in the tar stream.
+        ShardReadError: The archive is damaged, cut short (also where it has no end blocks), or
+            goes on behind its end blocks with another archive. Its offset counts stored bytes; for
+            compressed archives it is the end of what was read, and the message names the place in
+            the tar stream.
     """
-    source = open_source(stream)
-    # Going back could mean another request.
-    source.seekable = False
-    try:
+    # Threads end first: they read the source.
+    threads = nullcontext() if ahead is None else closing(ahead)
+    with closing(open_source(stream)) as source, threads:
+        # Going back could mean another request.
+        source.seekable = False
         compression = sniff_compression(source.peek(SNIFFED_BYTES), otherwise=compression)
-        pieces = decode(source, compression)
+        pieces = decode(source, compression, ahead=ahead)
+        if ahead is not None:
+            pieces = ahead(pieces)
         yield from iter_members(TarStream(pieces, source, compression, key=key))
-    finally:
-        source.close()
 
 
 def iter_members(tar: TarStream) -> Iterator[tuple[TarMember, MemberBody]]:
@@ -127,19 +137,20 @@ def iter_members(tar: TarStream) -> Iterator[tuple[TarMember, MemberBody]]:
         except ShardReadError as error:
             if error is tar.failed:
                 raise
+            tar.member = error.member
             raise tar.failure(str(error.args[0]), cause=error) from error
         if member is None:
             break
-        if member.kind == "sparse":
-            tar.member = member.path
-            raise tar.failure("sparse members cannot be read")
         tar.member = member.path
-        body = MemberBody(tar, member.size)
+        sparse = member.sparse
+        body = MemberBody(tar if sparse is None else filled(tar, sparse), member.size)
         try:
             yield member, body
         finally:
             left = body._leave()  # noqa: SLF001 - the two are one
-        tar.skip(left + -member.size % BLOCK_BYTES)
+        if sparse is not None:
+            left = member.offset + sparse.stored_size - tar.position
+        tar.skip(left + -member.stored_size % BLOCK_BYTES)
         tar.member = None
     _read_end(tar)
 

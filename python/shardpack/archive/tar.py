@@ -3,9 +3,10 @@
 Written: USTAR headers with owner 0, mode 0644 and time 0, so that the same members always give the
 same bytes; a GNU long name where the path fits neither field; base-256 sizes from 8 GiB on.
 
-Read: USTAR, old V7, GNU long names and links (``L``, ``K``), PAX records (``x``, ``g``) and
-base-256 sizes. The checksum of every header is verified. Nothing is allocated that a header claims
-beyond one mebibyte, and a chain of headers that describe the next header is cut off.
+Read: USTAR, old V7, GNU long names and links (``L``, ``K``), PAX records (``x``, ``g``), base-256
+sizes and the maps of sparse members (``sparse.py``). The checksum of every header is verified.
+Nothing is allocated that a header claims beyond one mebibyte, and a chain of headers that describe
+the next header is cut off.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import adler32
 
+from shardpack.archive.sparse import PAX_SPARSE, BadSparseMapError, read_gnu_map, read_pax_map
+from shardpack.archive.tar_numbers import MOST_SIZE, read_number, read_octal
 from shardpack.errors import ShardReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from shardpack.archive.sparse import SparseMap
 
 __all__ = [
     "BLOCK_BYTES",
@@ -40,18 +45,18 @@ _NAME_BYTES = 100
 _PREFIX_BYTES = 155
 # The largest size that eleven octal digits hold.
 _MOST_OCTAL = 8**11 - 1
-_MOST_SIZE = 2**63 - 1
 
 # What one header may say about the next, and how many such headers may follow one another.
 _MOST_EXTENSION_BYTES = 1 << 20
 _MOST_EXTENSIONS = 16
 _MOST_PAX_DIGITS = 19
 
-_SPARSE = "GNU.sparse."
-_HEEDED = ("path", "linkpath", "size", "GNU.sparse.name")
+_HEEDED = ("path", "linkpath", "size")
+# PAX 0.0 says these once for each extent; together they are what 0.1 says in one record.
+_SPARSE_EXTENT = ("GNU.sparse.offset", "GNU.sparse.numbytes")
+_SPARSE_MAP = "GNU.sparse.map"
 
 _BASE_256 = 0x80
-_NEGATIVE_BASE_256 = 0xFF
 
 _KINDS = {
     b"0": "file",
@@ -71,6 +76,7 @@ _KINDS = {
     b"X": "pax",
     b"g": "pax-global",
 }
+_COMMON_KINDS = {ord("0"): "file", 0: "file", ord("x"): "pax"}
 _WITH_DATA = frozenset(("file", "sparse", "long-name", "long-link", "pax", "pax-global", "other"))
 # A folder of an incremental backup of GNU tar, whose data list what was in it.
 _DUMPED_FOLDER = b"D"
@@ -100,10 +106,11 @@ class TarMember(NamedTuple):
 
     Attributes:
         path: Its path as the archive has it.
-        size: Bytes of data.
+        size: Bytes of data, those of the holes of a sparse member among them.
         kind: As in ``TarHeader``, without those that describe what follows.
         link_path: Where a link points to, empty otherwise.
         offset: Where its data begin in the tar stream.
+        sparse: Where the stored bytes of a sparse member belong, ``None`` for all others.
     """
 
     path: str
@@ -111,11 +118,17 @@ class TarMember(NamedTuple):
     kind: str
     link_path: str
     offset: int
+    sparse: SparseMap | None = None
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a plain file, with all its bytes in the archive."""
-        return self.kind == "file"
+        """Whether it is a file with bytes of its own; zeros fill the holes of a sparse one."""
+        return self.kind == "file" or self.sparse is not None
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of data that the tar stream holds, which is less for a sparse member."""
+        return self.size if self.sparse is None else self.sparse.stored_size
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -169,7 +182,7 @@ def build_header(path: bytes, size: int) -> bytes:
 
 
 def _build_unusual(path: bytes, size: int) -> bytes:
-    if not 0 <= size <= _MOST_SIZE:
+    if not 0 <= size <= MOST_SIZE:
         raise ValueError(f"a member cannot have {size} bytes")
     if len(path) <= _NAME_BYTES:
         return _block(path, size)
@@ -237,13 +250,14 @@ def parse_header(block: bytes, *, key: str | None = None, offset: int = 0) -> Ta
         ShardReadError: The block is no tar header: its checksum or a number in it is wrong.
     """
     try:
-        # The common case in few steps: a plain file whose name fits.
+        # The common cases in few steps: a plain file whose name fits, and what PAX says of it.
+        kind = _COMMON_KINDS.get(block[156])
         written = int(block[148:154], 8)
         octal = block[124:135]
         total = _byte_sum(block[:256]) + _byte_sum(block[256:]) - _byte_sum(block[148:156])
         if (
             written == total + 256
-            and block[156] in b"0\0"
+            and kind is not None
             and octal.isdigit()
             and block[135] in b"\0 "
             and not block[345]
@@ -251,7 +265,7 @@ def parse_header(block: bytes, *, key: str | None = None, offset: int = 0) -> Ta
         ):
             path = block[: block.index(b"\0", 0, 101)].decode()
             if path and path[-1] != "/":
-                return TarHeader(path, int(octal, 8), "file", "")
+                return TarHeader(path, int(octal, 8), kind, "")
     except (ValueError, IndexError):
         # Not the common case; the slow way says what it is, or what is wrong with it.
         pass
@@ -267,17 +281,16 @@ def _parse_any(block: bytes, key: str | None, offset: int) -> TarHeader | None:
         )
     if block == _ZERO_BLOCK:
         return None
-    total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-    # Some old programs added up signed bytes.
-    signed = total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])  # noqa: PLR2004
-    written = _octal(block[148:156])
-    if written is None or written not in (total, signed):
+    total = _byte_sum(block[:256]) + _byte_sum(block[256:]) - _byte_sum(block[148:156])
+    total += 8 * ord(" ")
+    written = read_octal(block[148:156])
+    if written != total and (written is None or written != _signed_sum(block, total)):
         raise ShardReadError(
             f"no tar header: the checksum is {block[148:156]!r} instead of {total:06o}",
             key=key,
             offset=offset,
         )
-    size = _number(block[124:136])
+    size = read_number(block[124:136])
     if size is None:
         raise ShardReadError(
             f"tar header with a bad size {block[124:136]!r}", key=key, offset=offset
@@ -293,27 +306,13 @@ def _parse_any(block: bytes, key: str | None, offset: int) -> TarHeader | None:
     return TarHeader(name, size, kind, link_path)
 
 
+def _signed_sum(block: bytes, total: int) -> int:
+    """Tell the checksum as some old programs made it, who added up signed bytes."""
+    return total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])  # noqa: PLR2004
+
+
 def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-
-
-def _octal(field: bytes) -> int | None:
-    digits = field.partition(b"\0")[0].strip(b" ")
-    if not digits:
-        return 0
-    # `int` alone would also take signs, underscores and prefixes.
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        return None
-    return int(digits, 8)
-
-
-def _number(field: bytes) -> int | None:
-    if field[0] == _BASE_256:
-        size = int.from_bytes(field[1:], "big")
-        return size if size <= _MOST_SIZE else None
-    if field[0] == _NEGATIVE_BASE_256:
-        return None
-    return _octal(field)
 
 
 def read_header(
@@ -339,14 +338,16 @@ def read_header(
         ShardReadError: The headers are damaged, or describe each other without end.
     """
     start = position
-    header = parse_header(read(BLOCK_BYTES), key=key, offset=start)
+    block = read(BLOCK_BYTES)
+    header = parse_header(block, key=key, offset=start)
     position += BLOCK_BYTES
     if header is None:
         return None
     if header.kind not in _EXTENSIONS:
-        if not pax_global and header.path[-1:] != "/":
+        if not pax_global and header.path[-1:] != "/" and header.kind != "sparse":
             return TarMember(*header, position)
-        return _described(header, {}, pax_global or {}, position, key)
+        member = _described(header, {}, pax_global or {}, position, key)
+        return _mapped(member, block, {}, read, key)
     said: dict[str, str] = {}
     for _ in range(_MOST_EXTENSIONS):
         data = _extension(read, header, key, position)
@@ -357,15 +358,18 @@ def read_header(
             said["GNU.linkpath"] = _text(data)
         else:
             scope = said if header.kind == "pax" else {} if pax_global is None else pax_global
-            scope.update(_heeded(parse_pax(data, key=key, offset=start)))
-        follower = parse_header(read(BLOCK_BYTES), key=key, offset=position)
+            is_own = header.kind == "pax"
+            scope.update(_heeded(parse_pax(data, key=key, offset=start), key, is_own=is_own))
+        block = read(BLOCK_BYTES)
+        follower = parse_header(block, key=key, offset=position)
         position += BLOCK_BYTES
         if follower is None:
             _require_nothing_said(said, key, start)
             return None
         header = follower
         if header.kind not in _EXTENSIONS:
-            return _described(header, said, pax_global or {}, position, key)
+            member = _described(header, said, pax_global or {}, position, key)
+            return _mapped(member, block, said, read, key)
     raise ShardReadError(
         f"more than {_MOST_EXTENSIONS} tar headers that describe the next one",
         key=key,
@@ -373,11 +377,14 @@ def read_header(
     )
 
 
-def _heeded(records: Mapping[str, str]) -> dict[str, str]:
+def _heeded(records: Mapping[str, str], key: str | None, *, is_own: bool) -> dict[str, str]:
     """Leave out what is not looked at, so that what is said of all members stays small."""
     heeded = {name: records[name] for name in _HEEDED if name in records}
-    if any(name.startswith(_SPARSE) for name in records):
-        heeded[_SPARSE] = "1"
+    for name in records:
+        if name.startswith(PAX_SPARSE):
+            if not is_own:
+                raise ShardReadError(f"a global PAX header with {name!r:.80}", key=key)
+            heeded[name] = records[name]
     return heeded
 
 
@@ -421,10 +428,10 @@ def _described(
     kind = header.kind
     if "size" in pax and kind in _WITH_DATA:
         digits = pax["size"]
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(_MOST_SIZE)):
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(MOST_SIZE)):
             raise ShardReadError(f"PAX record with a bad size {digits[:40]!r}", key=key)
         size = int(digits)
-    if _SPARSE in pax:
+    if kind == "file" and any(name.startswith(PAX_SPARSE) for name in pax):
         kind = "sparse"
         path = pax.get("GNU.sparse.name", path)
     if kind == "file" and path.endswith("/"):
@@ -432,6 +439,34 @@ def _described(
         # only the whole path tells.
         kind, size = "directory", 0
     return TarMember(path, size, kind, link_path, position)
+
+
+def _mapped(
+    member: TarMember,
+    block: bytes,
+    said: Mapping[str, str],
+    read: Callable[[int], bytes],
+    key: str | None,
+) -> TarMember:
+    """Read the map of a sparse member, which lies in its header, in front of its data or both."""
+    if member.kind != "sparse":
+        return member
+    records = {name: value for name, value in said.items() if name.startswith(PAX_SPARSE)}
+    try:
+        if records and block[156:157] == b"S":
+            raise BadSparseMapError("one of PAX and one of GNU tar")  # noqa: TRY301 - as all others
+        if records:
+            sparse, taken = read_pax_map(records, member.size, read)
+        else:
+            sparse, taken = read_gnu_map(block, member.size, read)
+    except BadSparseMapError as error:
+        raise ShardReadError(
+            f"the map of sparse member {member.path!r} is wrong: {error}",
+            key=key,
+            member=member.path,
+            offset=member.offset,
+        ) from error
+    return member._replace(size=sparse.size, offset=member.offset + taken, sparse=sparse)
 
 
 def parse_pax(data: bytes, *, key: str | None = None, offset: int | None = None) -> dict[str, str]:
@@ -442,10 +477,15 @@ def parse_pax(data: bytes, *, key: str | None = None, offset: int | None = None)
         key: Key of the archive, for errors.
         offset: Where the header lies, for errors.
 
+    Returns:
+        The last value of each name. The extents of sparse members of PAX 0.0, whose names repeat,
+        are joined as PAX 0.1 has them, under ``GNU.sparse.map``.
+
     Raises:
         ShardReadError: A record is not as long as it says.
     """
     records = {}
+    extents: list[str] = []
     position = 0
     while position < len(data) and data[position]:
         space = data.find(b" ", position, position + _MOST_PAX_DIGITS + 1)
@@ -457,6 +497,13 @@ def parse_pax(data: bytes, *, key: str | None = None, offset: int | None = None)
             raise ShardReadError(
                 f"bad PAX record {data[position : position + 40]!r}", key=key, offset=offset
             )
-        records[name.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+        decoded = name.decode("utf-8", "surrogateescape")
+        records[decoded] = value.decode("utf-8", "surrogateescape")
+        if decoded in _SPARSE_EXTENT:
+            if decoded != _SPARSE_EXTENT[len(extents) % 2]:
+                raise ShardReadError("PAX records of extents in disorder", key=key, offset=offset)
+            extents.append(records.pop(decoded))
         position = end
+    if extents:
+        records[_SPARSE_MAP] = ",".join(extents)
     return records

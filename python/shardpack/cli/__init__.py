@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -10,24 +9,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from shardpack._native import __version__
-from shardpack.cli import (
-    bench,
-    cat,
-    compress,
-    decompress,
-    gc,
-    get,
-    hash,
-    index,
-    info,
-    ls,
-    manifest,
-    pack,
-    parity,
-    rm,
-    train_dict,
-    verify,
-)
 from shardpack.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
@@ -41,9 +22,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["main"]
-
-_FILE_VERBS = (compress, decompress, cat, info, verify, hash, parity, train_dict, bench)
-_STORE_VERBS = (pack, ls, get, manifest, index, gc, rm)
 
 _EPILOG = """\
 exit codes:
@@ -114,6 +92,30 @@ def _give_up_standard_output() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    # Most of the time until the command begins is spent here, where an interrupt is dealt with.
+    import argparse
+
+    from shardpack.cli import (
+        bench,
+        cat,
+        compress,
+        decompress,
+        gc,
+        get,
+        hash,
+        index,
+        info,
+        ls,
+        manifest,
+        pack,
+        parity,
+        rm,
+        train_dict,
+        verify,
+    )
+
+    file_verbs = (compress, decompress, cat, info, verify, hash, parity, train_dict, bench)
+    store_verbs = (pack, ls, get, manifest, index, gc, rm)
     parser = argparse.ArgumentParser(
         prog="shardpack",
         description="Compress, hash, protect and pack files; read any part of them back alone.",
@@ -122,7 +124,7 @@ def _run(arguments: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"shardpack {__version__}")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb in (*_FILE_VERBS, *_STORE_VERBS):
+    for verb in (*file_verbs, *store_verbs):
         verb.add_parser(verbs)
     options = parser.parse_args(_join_ranges(arguments))
     status: int = options.run(options)

@@ -121,11 +121,12 @@ class Console:
         self._above_the_bar(line, sys.stdout)
 
     @contextmanager
-    def progress(self, total: int | None) -> Iterator[Any]:
+    def progress(self, total: int | None, *, unit: str = "B") -> Iterator[Any]:
         """Show a bar on a terminal.
 
         Args:
             total: Bytes to be done, ``None`` if unknown.
+            unit: What is counted, if not bytes.
 
         Yields:
             A bar with ``update``, or ``None`` where none is shown.
@@ -137,9 +138,9 @@ class Console:
 
         with tqdm(
             total=total or None,
-            unit="B",
+            unit=unit,
             unit_scale=True,
-            unit_divisor=1024,
+            unit_divisor=1024 if unit == "B" else 1000,
             dynamic_ncols=True,
             leave=False,
             file=sys.stderr,

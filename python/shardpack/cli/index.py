@@ -49,12 +49,15 @@ def run(options: argparse.Namespace) -> int:
 
         url = options.urls[number]
         store, key = open_at(options, url)
-        with console.progress(store.objects.head(key).size) as bar:
+        with console.progress(store.objects.head(store.space.full(key)).size) as bar:
             index = ArchiveSource(store.space, key).build_index(progress=progress_callback(bar))
-        facts.append({"url": url, "members": len(index.members), "chunks": len(index.chunks)})
+        members, chunks = len(index.members), len(index.chunks)
+        facts.append({"url": url, "members": members, "chunks": chunks, "sparse": index.sparse})
         if not options.json:
-            members, chunks = len(index.members), len(index.chunks)
-            console.note(url, f"{counted(members, 'member')}, {counted(chunks, 'chunk')}")
+            note = f"{counted(members, 'member')}, {counted(chunks, 'chunk')}"
+            if index.sparse:
+                note += f", {counted(index.sparse, 'sparse member')} left to passes"
+            console.note(url, note)
 
     status = console.each(options.urls, work)
     if options.json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
 from shardpack.cli.sizes import counted, format_size
-from shardpack.cli.store_options import URL_HELP, add_store, open_at, split_member
+from shardpack.cli.store_options import URL_HELP, add_store, open_at, raw_prefix, split_member
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
                 console.say(_line(fact, long=options.long))
         if options.summary and not options.json:
             console.say(f"{counted(count, 'object')}, {format_size(total)}")
-        if not count and key and not key.endswith(("/", "#")):
+        # A folder, and an archive, may be empty.
+        if not count and key and not key.endswith("/") and split_member(key)[1] != "":
             console.error(options.urls[number], "there is nothing under this name")
 
     return console.each(options.urls, show)
@@ -83,27 +84,32 @@ def _facts(store: ExchangeStore, key: str, *, recursive: bool) -> Iterator[dict[
         for entry in store.iter_manifest_entries(key):
             yield {**entry, "size": entry.get("size_bytes")}
     elif recursive:
-        for info in store.objects.list(key):
-            yield _fact(info)
+        for info in store.objects.list(raw_prefix(store, key)):
+            yield _fact(store, info)
     else:
-        yield from _level(store, key)
+        yield from _level(store, raw_prefix(store, key))
 
 
-def _level(store: ExchangeStore, key: str) -> Iterator[dict[str, Any]]:
-    for item in store.objects.list_level(key):
+def _level(store: ExchangeStore, prefix: str) -> Iterator[dict[str, Any]]:
+    for item in store.objects.list_level(prefix):
         if isinstance(item, str):
             # A name without its slash means what is inside, as `ls` has it.
-            if item == f"{key}/":
+            if item == f"{prefix}/":
                 yield from _level(store, item)
             else:
-                yield {"prefix": item}
+                yield {"prefix": store.space.relative(item)}
         else:
-            yield _fact(item)
+            yield _fact(store, item)
 
 
-def _fact(info: ObjectInfo) -> dict[str, Any]:
+def _fact(store: ExchangeStore, info: ObjectInfo) -> dict[str, Any]:
     modified = info.last_modified.isoformat() if info.last_modified else None
-    return {"key": info.key, "size": info.size, "etag": info.etag, "last_modified": modified}
+    return {
+        "key": store.space.relative(info.key),
+        "size": info.size,
+        "etag": info.etag,
+        "last_modified": modified,
+    }
 
 
 def _digests(fact: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
 from shardpack.cli.sizes import counted, format_size
-from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
+from shardpack.cli.store_options import (
+    URL_HELP,
+    add_append,
+    add_store,
+    key_in,
+    manifest_key,
+    open_at,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +55,7 @@ def _add_show(actions: arguments.Verbs) -> None:
   shardpack manifest show --json URL | jq -r .key                   one JSON object a line
 """,
     )
-    parser.add_argument("url", metavar="URL", help="the manifest")
+    parser.add_argument("url", metavar="URL", help="the manifest, or the folder it lies in")
     parser.add_argument(
         "--limit", type=arguments.count_of("entries"), metavar="N", help="only the first N entries"
     )
@@ -69,8 +76,13 @@ def _add_compact(actions: arguments.Verbs) -> None:
 The old parts stay until `shardpack gc` removes them: somebody may be reading them.
 """,
     )
-    parser.add_argument("url", metavar="URL", help="the manifest")
-    parser.add_argument("--to", metavar="KEY", help="key of the new one (default: in its place)")
+    parser.add_argument("url", metavar="URL", help="the manifest, or the folder it lies in")
+    parser.add_argument(
+        "--to",
+        metavar="KEY",
+        help="key of the new one in the bucket, or below the local folder; or a URL of the same "
+        "(default: in its place)",
+    )
     parser.add_argument(
         "--members", action="store_true", help="list the members in place of their shards"
     )
@@ -88,7 +100,7 @@ def _add_append(actions: arguments.Verbs) -> None:
   jq -c .entry events.json | shardpack manifest append s3://bucket/data/manifest.jsonl -
 """,
     )
-    parser.add_argument("url", metavar="URL", help="the manifest; it is made if it is not there")
+    parser.add_argument("url", metavar="URL", help="the manifest, which is made if it is not there")
     parser.add_argument(
         "file", metavar="FILE", help="JSON lines, one entry each; - is standard input"
     )
@@ -109,6 +121,7 @@ def _show(options: argparse.Namespace) -> int:
 
     def work(_number: int) -> None:
         store, key = open_at(options, options.url)
+        key = manifest_key(store, key)
         entries: Iterator[ManifestEntry]
         if options.members:
             entries = iter(store.list_manifest_files(key))
@@ -138,7 +151,8 @@ def _compact(options: argparse.Namespace) -> int:
 
     def work(_number: int) -> None:
         store, key = open_at(options, options.url)
-        target = options.to or key
+        key = manifest_key(store, key)
+        target = key_in(store, options.to) if options.to else key
         report = store.compact_manifest(key, target, expand_shards=options.members)
         if options.json:
             print(json.dumps(report, indent=2))
@@ -159,6 +173,7 @@ def _append(options: argparse.Namespace) -> int:
         from shardpack.exchange.manifest.lines import iter_lines
 
         store, key = open_at(options, options.url)
+        key = manifest_key(store, key)
         if options.file == "-":
             entries = list(iter_lines(sys.stdin.buffer, key="standard input"))
         else:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from shardpack.cli import arguments
 from shardpack.cli.console import Console, printable
+from shardpack.cli.inputs import usage_error
 from shardpack.cli.sizes import counted, format_size, size
-from shardpack.cli.store_options import URL_HELP, add_append, add_store, open_at
+from shardpack.cli.store_options import URL_HELP, add_append, add_store, key_in, open_at
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from shardpack.archive.compression import ReadableCompression
     from shardpack.exchange.packing.pack import PackReport
 
 __all__ = ["add_parser"]
@@ -27,8 +29,9 @@ _EXAMPLES = f"""\
 
 Files go into tar archives of bounded size that are cut into chunks, with an index beside each:
 one file costs one small request later, and tar, gunzip and zstd still read the whole. Killed or
-cut off, the same command goes on: finished shards are not sent again. Packing more into the same
-URL adds to its manifest.
+cut off, the same command goes on: finished shards are not sent again. Packing into the same URL
+again sends what is new: files that the dataset has with the same path and content are left out.
+Older versions of files that changed, and files that are gone, stay in it until --overwrite.
 
 {URL_HELP}"""
 
@@ -49,7 +52,13 @@ def add_parser(verbs: arguments.Verbs) -> None:
         default="gzip",
         help="of the archives (default: gzip, which everybody reads)",
     )
-    parser.add_argument("-l", "--level", type=int, metavar="N", help="compression level")
+    parser.add_argument(
+        "-l",
+        "--level",
+        type=int,
+        metavar="N",
+        help="1 to 22 for zstd and s4 (3), 0 to 9 for gzip (6) and xz (6), 1 to 9 for bzip2 (9)",
+    )
     parser.add_argument(
         "--max-entries",
         type=arguments.count_of("files"),
@@ -65,7 +74,10 @@ def add_parser(verbs: arguments.Verbs) -> None:
         help="most bytes of files in a shard (default: 256M)",
     )
     parser.add_argument(
-        "--manifest", metavar="KEY", help="key of the manifest (default: manifest.jsonl below URL)"
+        "--manifest",
+        metavar="KEY",
+        help="key of the manifest in the bucket, or below the local folder; or a URL of the same "
+        "(default: manifest.jsonl below URL)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the manifest instead of adding to it"
@@ -89,18 +101,27 @@ def add_parser(verbs: arguments.Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Pack the folder; gives the exit code."""
+    if problem := _problem(options):
+        return usage_error(problem)
     console = Console(options)
+    compression = _compression(options)
 
     def work(_number: int) -> None:
         store, prefix = open_at(options, options.url, folder=True)
+        manifest_key = None if options.manifest is None else key_in(store, options.manifest)
+        if not any(True for _ in _sizes(options)):
+            if options.include or options.exclude:
+                console.error(options.folder, "no file matches what is asked for; nothing packed")
+                return
+            console.note(options.folder, "there are no files in it")
         with console.growing_progress(lambda: _sizes(options)) as bar:
             report = store.pack(
                 options.folder,
                 prefix,
-                manifest_key=options.manifest,
+                manifest_key=manifest_key,
                 max_entries=options.max_entries,
                 max_bytes=options.max_bytes,
-                compression=None if options.compression == "none" else options.compression,
+                compression=compression,
                 level=options.level,
                 mode="overwrite" if options.overwrite else "append_parts",
                 include=options.include,
@@ -115,10 +136,29 @@ def run(options: argparse.Namespace) -> int:
         else:
             if report.left_out:
                 console.note(options.folder, _left_out(report))
+            if report.replaced:
+                console.note(options.url, _replaced(report))
             console.note(options.url, _sentence(report))
 
     # Files are named in messages anyway; what the store refuses is about the URL.
     return console.each([options.url], work)
+
+
+def _compression(options: argparse.Namespace) -> ReadableCompression | None:
+    return None if options.compression == "none" else options.compression
+
+
+def _problem(options: argparse.Namespace) -> str | None:
+    from shardpack.exchange.packing.plan import LEVELS
+
+    if options.url.lower().startswith("mem://"):
+        return f"{options.url} ends with this command: name a bucket or a folder"
+    levels, level = LEVELS[_compression(options)], options.level
+    if level is None or level in levels:
+        return None
+    if not levels:
+        return "--compression none has no levels"
+    return f"--level must be {levels[0]} to {levels[-1]}, got {level}"
 
 
 def _sizes(options: argparse.Namespace) -> Iterator[int]:
@@ -135,10 +175,17 @@ def _left_out(report: PackReport) -> str:
     return f"left out {printable(first.path)}, a {kind}{others}"
 
 
+def _replaced(report: PackReport) -> str:
+    files = counted(report.replaced, "file")
+    return f"{files} changed: the older versions stay in the dataset until --overwrite"
+
+
 def _sentence(report: PackReport) -> str:
+    same = f", {report.unchanged} unchanged" if report.unchanged else ""
+    # Unchanged files need no shard of this plan: others may have them.
     there = f" ({report.skipped} there already)" if report.skipped else ""
     return (
-        f"{counted(report.items, 'file')}, {format_size(report.bytes_in)} in "
-        f"{counted(report.shards, 'shard')}{there}, "
-        f"{format_size(report.bytes_out)} sent; {report.manifest_key}"
+        f"{counted(report.items, 'file')}, {format_size(report.bytes_in)}{same}; "
+        f"{counted(report.shards, 'shard')}{there}, {format_size(report.bytes_out)} sent; "
+        f"{report.manifest_key}"
     )

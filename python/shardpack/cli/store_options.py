@@ -9,32 +9,54 @@ if TYPE_CHECKING:
     import argparse
 
     from shardpack.exchange import ExchangeStore
+    from shardpack.exchange.manifest.append import AppendMode
+    from shardpack.storage import StoreUrl
 
 __all__ = [
     "MANIFEST_NAME",
+    "NO_DATASET",
+    "ROOT_HINT",
     "URL_HELP",
     "add_append",
     "add_store",
     "dataset_key",
     "is_url",
+    "key_in",
+    "manifest_key",
     "open_at",
+    "raw_prefix",
     "split_member",
 ]
 
 #: What ``pack`` calls a manifest.
 MANIFEST_NAME = "manifest.jsonl"
 
+#: What is said of a name that a whole dataset is wanted of.
+NO_DATASET = f"this is no manifest, no archive, and no folder with a {MANIFEST_NAME}"
+
+#: What is said where all that a manifest names is missing.
+ROOT_HINT = (
+    "keys in a manifest are relative to where its writer opened the store; --root says where"
+)
+
 URL_HELP = """\
 A URL is s3://bucket/key, file:///path/key or a path. ARCHIVE#MEMBER names one file in a shard
 archive. Credentials, region and endpoint come from where the AWS CLI takes them (AWS_PROFILE,
 AWS_ENDPOINT_URL, ~/.aws/config), unless the options say otherwise.
+
+Keys in a manifest are relative to where its writer opened the store: the bucket or local folder,
+or a base prefix in it, as with ExchangeStore.open("s3://bucket/base"). Such a dataset is read with
+--root s3://bucket/base.
 """
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """Add ``--endpoint-url``, ``--profile`` and ``--region``, as the AWS CLI has them."""
+    """Add ``--root``, and ``--endpoint-url`` and others as the AWS CLI has them."""
     parser.add_argument(
-        "--root", metavar="FOLDER", help="where a local store begins (default: at the folder named)"
+        "--root",
+        metavar="URL",
+        help="where the store begins to which keys in manifests are relative; the other URLs lie "
+        "below (default: the bucket, or the local folder that is named)",
     )
     group = parser.add_argument_group("options for S3")
     group.add_argument("--endpoint-url", metavar="URL", help="address of the server")
@@ -65,8 +87,8 @@ def open_at(
 ) -> tuple[ExchangeStore, str]:
     """Open the store that a URL lies in.
 
-    A local store begins at the folder that is named, or at that of the file, unless ``--root``
-    says otherwise.
+    A local store begins at the folder that is named, or at that of the file, and another one at
+    the bucket, unless ``--root`` says otherwise.
 
     Args:
         options: The command line, with the options of ``add_store``.
@@ -77,25 +99,83 @@ def open_at(
         The store, and the key of what the URL names.
 
     Raises:
-        ValueError: No store has such URLs.
+        ValueError: No store has such URLs, or it is not below ``--root``.
     """
     from shardpack.exchange import ExchangeStore
     from shardpack.storage import open_store, parse_url
 
     place = parse_url(url)
-    if place.scheme != "s3":
-        root = options.root
-        if place.scheme == "file" and root is None and not folder:
-            root = _root_of(place.key)
-        objects, key = open_store(url, **({} if root is None else {"root": root}))
-    else:
-        objects, key = open_store(
-            url,
-            endpoint_url=options.endpoint_url,
-            profile=options.profile,
-            region=options.region,
-        )
-    return ExchangeStore(objects, append=getattr(options, "append", "conditional")), key
+    root = None if options.root is None else parse_url(options.root)
+    if root is not None and not _is_below(place, root):
+        raise ValueError(f"this is not below --root {options.root}")
+    append: AppendMode = getattr(options, "append", "conditional")
+    if place.scheme == "file":
+        top = None if root is None else root.key.rstrip("/") or "/"
+        if top is None and not folder:
+            top = _root_of(place.key)
+        objects, key = open_store(url, **({} if top is None else {"root": top}))
+        return ExchangeStore(objects, append=append), key
+    client = {name: getattr(options, name) for name in ("endpoint_url", "profile", "region")}
+    objects, key = open_store(url, **(client if place.scheme == "s3" else {}))
+    base = "" if root is None else root.key
+    store = ExchangeStore(objects, base_prefix=base, append=append)
+    return store, _relative(store, key)
+
+
+def _is_below(place: StoreUrl, root: StoreUrl) -> bool:
+    if (place.scheme, place.bucket) != (root.scheme, root.bucket):
+        return False
+    top = root.key.rstrip("/")
+    return place.key.rstrip("/") == top or place.key.startswith(f"{top}/") or not top
+
+
+def _relative(store: ExchangeStore, key: str) -> str:
+    """Give a key below the base prefix as the store has it."""
+    base = store.space.base_prefix
+    if not base:
+        return key
+    if key == base:
+        return ""
+    short = key.removeprefix(f"{base}/")
+    # Where a folder below the base has its very name, only the full key is clear.
+    return key if short == base or short.startswith(f"{base}/") else short
+
+
+def raw_prefix(store: ExchangeStore, key: str) -> str:
+    """Give the prefix under which the objects of a store lie, to list them.
+
+    Args:
+        store: The store.
+        key: A key or prefix in it. Without a base prefix it stays as it is: others may have keys
+            that a manifest cannot hold, such as one with two slashes.
+    """
+    return store.space.full_prefix(key) if store.space.base_prefix else key
+
+
+def key_in(store: ExchangeStore, name: str) -> str:
+    """Give the key that an option names, as it is or as a URL of the same store.
+
+    Args:
+        store: The store.
+        name: The key, or the URL.
+
+    Raises:
+        ValueError: It is the URL of another store, or none at all.
+    """
+    from shardpack.storage.paths import is_meant_as_url, parse_url
+
+    if not is_meant_as_url(name):
+        return name
+    url, place = parse_url(name), store.objects.url
+    # Local stores are where their links lead.
+    whole = f"file://{os.path.realpath(url.key)}" if url.scheme == "file" else str(url)
+    start = place if place.endswith("/") else f"{place}/"
+    if not whole.startswith(start) or whole == start:
+        raise ValueError(f"{name} is no key in {place}: both must be in one store")
+    key, base = whole[len(start) :], store.space.base_prefix
+    if base and not key.startswith(f"{base}/"):
+        raise ValueError(f"{name} is not below --root {start}{base}")
+    return _relative(store, key)
 
 
 def _root_of(path: str) -> str:
@@ -120,7 +200,27 @@ def dataset_key(store: ExchangeStore, key: str) -> str:
         return key
     inside = f"{key.rstrip('/')}/{MANIFEST_NAME}".lstrip("/")
     if not store.exists(inside):
-        raise ValueError(f"this is no manifest, no archive, and no folder with a {MANIFEST_NAME}")
+        raise ValueError(NO_DATASET)
+    return inside
+
+
+def manifest_key(store: ExchangeStore, key: str) -> str:
+    """Give the key of a manifest; of a folder, that of the manifest in it.
+
+    Args:
+        store: The store.
+        key: What the command line names.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if store.is_manifest(key):
+        return key
+    if store.is_shard(key):
+        raise ValueError("this is an archive, not a manifest")
+    inside = f"{key.rstrip('/')}/{MANIFEST_NAME}".lstrip("/")
+    if not store.exists(inside):
+        raise ValueError(f"this is no manifest, and no folder with a {MANIFEST_NAME}")
     return inside
 
 

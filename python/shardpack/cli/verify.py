@@ -39,8 +39,9 @@ _EXAMPLES = f"""\
 
 Everything is decoded: every checksum and size is checked, and every entry of a sidecar against the
 frame it stands for. Of a URL, and of a local folder with a manifest.jsonl, everything that the
-manifests name is read, unless --quick is given: then sizes and tags are compared. The exit code is
-1 if anything fails.
+manifests name is read, unless --quick is given: then sizes and tags are compared. Below a URL
+without any manifest the archives are checked by themselves; for shards of pack it is a failure that
+there is none. The exit code is 1 if anything fails.
 
 {URL_HELP}"""
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from shardpack.exchange.keys import infer_id_from_key, normalize_key, resolve_template
     from shardpack.exchange.manifest.manifest import Manifest
     from shardpack.exchange.manifest.writer import ManifestWriter
+    from shardpack.exchange.packing.pack import PackReport
+    from shardpack.exchange.reading.delivery import Failure
+    from shardpack.exchange.reading.pipeline import ObjectIterator
     from shardpack.exchange.scope import ScopedStore
     from shardpack.exchange.settings import S3Settings
     from shardpack.exchange.shard.shard import Shard
@@ -45,13 +48,20 @@ if TYPE_CHECKING:
         ShardSizePolicy,
         StreamingBodyLike,
     )
+    from shardpack.exchange.upkeep.gc import Garbage, GarbageReport
+    from shardpack.exchange.upkeep.verify import DatasetReport, Finding
 
 __all__ = [
     "ArchiveMemberBody",
     "CompactReport",
+    "DatasetReport",
     "DeleteReport",
     "ExchangeStore",
+    "Failure",
     "FileEntry",
+    "Finding",
+    "Garbage",
+    "GarbageReport",
     "InvalidManifestError",
     "Manifest",
     "ManifestEntry",
@@ -61,7 +71,9 @@ __all__ = [
     "ManifestWriter",
     "ManifestWriterConfig",
     "MissingPlaceholderError",
+    "ObjectIterator",
     "ObjectNotFoundError",
+    "PackReport",
     "S3ExchangeError",
     "S3ExchangeStore",
     "S3Settings",
@@ -92,6 +104,9 @@ _HOMES = {
     "shardpack.exchange.keys": ("infer_id_from_key", "normalize_key", "resolve_template"),
     "shardpack.exchange.manifest.manifest": ("Manifest",),
     "shardpack.exchange.manifest.writer": ("ManifestWriter",),
+    "shardpack.exchange.packing.pack": ("PackReport",),
+    "shardpack.exchange.reading.delivery": ("Failure",),
+    "shardpack.exchange.reading.pipeline": ("ObjectIterator",),
     "shardpack.exchange.scope": ("ScopedStore",),
     "shardpack.exchange.settings": ("S3Settings",),
     "shardpack.exchange.shard.shard": ("Shard",),
@@ -109,6 +124,8 @@ _HOMES = {
         "ShardSizePolicy",
         "StreamingBodyLike",
     ),
+    "shardpack.exchange.upkeep.gc": ("Garbage", "GarbageReport"),
+    "shardpack.exchange.upkeep.verify": ("DatasetReport", "Finding"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -125,4 +142,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -220,6 +220,21 @@ class Space:
         parts = full_key.split("/")
         return not {"", ".", ".."}.intersection(parts) and "\0" not in full_key
 
+    def honours_conditions(self, key: str) -> bool:
+        """Tell whether the store honours conditions on writes.
+
+        Args:
+            key: The key that is about to be written. Where a store must try it out, it does so in
+                that folder: elsewhere there may be no rights.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
+        try_at = getattr(self.objects, "try_conditions_at", None)
+        if try_at is not None:
+            try_at(self.full(key))
+        return self.objects.conditional_writes
+
     def _under_prefix(self, key: str) -> str:
         if not self.base_prefix or key.startswith(f"{self.base_prefix}/"):
             return key

@@ -10,11 +10,13 @@ from shardpack.exchange.calls.upkeep import UpkeepCalls
 from shardpack.exchange.keys import Space, normalize_key
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from shardpack.exchange.manifest.append import AppendMode
     from shardpack.exchange.settings import S3Settings
+    from shardpack.storage.retry import RetryPolicy
 
 __all__ = ["ExchangeStore", "S3ExchangeStore"]
 
@@ -23,7 +25,14 @@ class ExchangeStore(ObjectCalls, ManifestCalls, UpkeepCalls):
     """Objects, manifests and shard archives in one place, wherever it is.
 
     A key is put below ``base_prefix`` unless it begins with it already; entries hold keys as the
-    caller gave them. A store pickles, survives a fork and may be used by many threads.
+    caller gave them. A store survives a fork and may be used by many threads.
+
+    A store pickles, for worker processes too. The pickle carries where the store is and the options
+    below, so ``infer_id`` must pickle as well; of S3 the bucket, endpoint, region, and name of the
+    profile. It carries no credentials: there a client is made anew, which finds them as boto3 does,
+    in the environment or the profile. Those that were handed to a client in the program are not
+    found in this way, nor are handlers of its events; a store in memory is empty in another
+    process. ``S3ExchangeStore`` with ``S3Settings`` takes its credentials along.
 
     Args:
         object_store: Where the bytes are.
@@ -50,35 +59,71 @@ class ExchangeStore(ObjectCalls, ManifestCalls, UpkeepCalls):
     """
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - the documented options
         cls,
-        url: str,
+        url: str | os.PathLike[str],
         *,
         base_prefix: str | None = None,
         default_vars: Mapping[str, Any] | None = None,
         infer_id: Callable[[str], str] | None = None,
         append: AppendMode = "conditional",
         concurrency: int | None = None,
-        **options: Any,  # noqa: ANN401 - whatever the kind of store takes
+        client: Any = None,  # noqa: ANN401 - botocore makes its classes at run time
+        endpoint_url: str | None = None,
+        profile: str | None = None,
+        region: str | None = None,
+        fast_path: bool | None = None,
+        part_size: int | None = None,
+        retry: RetryPolicy | None = None,
+        root: str | os.PathLike[str] | None = None,
+        sync: bool | None = None,
     ) -> ExchangeStore:
         """Open the store behind a URL.
 
         Args:
             url: ``s3://bucket/prefix``, ``file:///folder`` or ``mem://name/prefix``; the path is
-                the base prefix.
+                the base prefix. The path of a folder, too.
             base_prefix: More of the prefix, behind that of the URL.
             default_vars: Values for the placeholders of key templates.
             infer_id: Makes an identifier of a key.
-            append: How manifests are appended to.
+            append: How manifests are appended to, see the class.
             concurrency: How many requests run at once.
-            **options: For the client: ``client``, ``endpoint_url``, ``profile``, ``region``, ...
-        """
-        from shardpack.storage import open_store
+            client: A boto3 client for S3, instead of the three arguments that follow.
+            endpoint_url: Where the S3 server is; AWS, or what its configuration says, when
+                ``None``.
+            profile: Profile of the AWS configuration files.
+            region: Region of the bucket; the profile's when ``None``.
+            fast_path: For S3: send simple requests past botocore, which is the default.
+            part_size: For S3: bytes of a part of large objects, 32 MiB by default.
+            retry: For S3: how often, and for how long, requests are repeated.
+            root: For files: the folder where the store begins; the path must be inside of it.
+            sync: For files: bring each object to the disk before its call returns, which is the
+                default.
 
-        if concurrency is not None and url.startswith("s3:"):
+        Raises:
+            ValueError: The URL is malformed, its protocol is unknown, or options contradict each
+                other.
+            TypeError: An option is for another kind of store.
+            UnsafePathError: The prefix has ``..`` parts.
+        """
+        from shardpack.storage import open_store, parse_url
+
+        options = {
+            "client": client,
+            "endpoint_url": endpoint_url,
+            "profile": profile,
+            "region": region,
+            "fast_path": fast_path,
+            "part_size": part_size,
+            "retry": retry,
+            "root": root,
+            "sync": sync,
             # So many connections are kept, too.
-            options["concurrency"] = concurrency
-        objects, prefix = open_store(url, **options)
+            "concurrency": concurrency if parse_url(url).scheme == "s3" else None,
+        }
+        # Each kind of store knows its own, and their defaults.
+        given = {name: value for name, value in options.items() if value is not None}
+        objects, prefix = open_store(url, **given)
         return ExchangeStore(
             objects,
             base_prefix=normalize_key(f"{prefix}/{base_prefix or ''}"),
@@ -120,7 +165,9 @@ class S3ExchangeStore(ExchangeStore):
         append: How manifests are appended to, see ``ExchangeStore``.
         concurrency: How many requests run at once.
         fast_path: Send simple requests past botocore, signed with the client's credentials.
-        **options: For ``shardpack.storage.S3Store``.
+        part_size: Bytes of a part of large objects, at least 5 MiB.
+        retry: How often, and for how long, requests are repeated; retries of the client itself
+            come on top.
 
     Raises:
         ValueError: There is no client and no settings, or no bucket.
@@ -138,7 +185,8 @@ class S3ExchangeStore(ExchangeStore):
         append: AppendMode = "conditional",
         concurrency: int | None = None,
         fast_path: bool = True,
-        **options: Any,  # noqa: ANN401 - whatever the store takes
+        part_size: int = 32 << 20,
+        retry: RetryPolicy | None = None,
     ) -> None:
         from shardpack.storage.s3 import S3Store
 
@@ -149,9 +197,9 @@ class S3ExchangeStore(ExchangeStore):
             bucket = settings.bucket
         if not bucket:
             raise ValueError("no bucket is given, and the settings name none")
+        options: dict[str, Any] = {"fast_path": fast_path, "part_size": part_size, "retry": retry}
         if concurrency is not None:
             options["concurrency"] = concurrency
-        options["fast_path"] = fast_path
         super().__init__(
             S3Store(client, bucket, **options),
             base_prefix=base_prefix,

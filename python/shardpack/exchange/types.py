@@ -157,9 +157,10 @@ class ShardSizePolicy:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
 
-@dataclass(frozen=True)
-class ManifestWriterConfig:
-    """The options of a manifest writer as one value: ``open_manifest_writer(key, **vars(c))``.
+class ManifestWriterConfig(TypedDict, total=False):
+    """Options of a manifest writer as one value: ``open_manifest_writer(key, **config)``.
+
+    Those that are missing have their defaults there.
 
     Attributes:
         mode: ``"append_parts"`` or ``"overwrite"``.
@@ -169,11 +170,11 @@ class ManifestWriterConfig:
         dedupe_virtual_keys: Leave out entries whose key this writer has written already.
     """
 
-    mode: Literal["append_parts", "overwrite"] = "append_parts"
-    part_max_entries: int = 50_000
-    part_max_bytes: int = 50 << 20
-    publish_on_error: bool = False
-    dedupe_virtual_keys: bool = False
+    mode: Literal["append_parts", "overwrite"]
+    part_max_entries: int
+    part_max_bytes: int
+    publish_on_error: bool
+    dedupe_virtual_keys: bool
 
 
 class StreamingBodyLike(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def open_store(
     url: str | os.PathLike[str],
     *,
@@ -71,6 +76,7 @@ def open_store(
 
     Raises:
         ValueError: The URL is malformed, its protocol is unknown, or options contradict each other.
+        TypeError: There is no such option.
 
     Example:
         >>> from shardpack.storage import open_store
@@ -79,6 +85,7 @@ def open_store(
         ('mem://example', 'folder/object')
     """
     target = parse_url(url)
+    _require_known(target.scheme, options)
     if target.scheme == "s3":
         return _open_s3(target.bucket, client, endpoint_url, profile, region, options), target.key
     if client is not None:
@@ -89,6 +96,20 @@ def open_store(
 
     root, key = _root_and_key(target.key, options.pop("root", None))
     return FileStore(root, **options), key
+
+
+def _require_known(scheme: str, options: dict[str, Any]) -> None:
+    """Refuse options that a store does not have, in the words of the caller."""
+    known: set[str] = set()
+    if scheme == "s3":
+        from shardpack.storage.s3 import S3Store
+
+        known = set(inspect.signature(S3Store).parameters) - {"client", "bucket"}
+    elif scheme == "file":
+        known = {"root", "sync"}
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unknown option {name!r} for {scheme}:// URLs")
 
 
 def _open_s3(

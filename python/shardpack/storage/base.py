@@ -228,8 +228,17 @@ class ObjectStore(Protocol):
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        part_size: int | None = None,
     ) -> ObjectWriter:
-        """Begin an object of unknown length."""
+        """Begin an object of unknown length.
+
+        Args:
+            key: The key.
+            content_type: Media type.
+            metadata: User metadata, ASCII.
+            part_size: Bytes that are sent while the next ones are made, fewer than the store would
+                gather by itself; for bytes that come slowly. Not every store sends parts.
+        """
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """List the objects whose keys begin with ``prefix``, in the order of their UTF-8 bytes."""

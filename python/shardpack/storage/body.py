@@ -27,6 +27,16 @@ class ObjectBody(Body):
 
     info: ObjectInfo
 
+    def __repr__(self) -> str:
+        # A debugger may look at a body that is not set up yet.
+        info = getattr(self, "info", None)
+        told = f"<{type(self).__name__}"
+        if info is not None:
+            count = f"{info.size} byte{'s' * (info.size != 1)}"
+            length = count if info.size >= 0 else "unknown length"
+            told += f" of {info.key!r}, {length}" if info.key else f" of {length}"
+        return told + (", closed>" if self.closed else ">")
+
 
 class BytesBody(MemoryBody, ObjectBody):
     """A body that is in memory already, and can therefore seek."""

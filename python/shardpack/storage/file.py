@@ -238,6 +238,7 @@ class FileStore:
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        part_size: int | None = None,  # noqa: ARG002 - there are no parts
     ) -> FileWriter:
         """Begin an object of unknown length; see ``ObjectStore.writer``."""
         record = Record(content_type, check_metadata(metadata))

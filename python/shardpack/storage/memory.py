@@ -217,6 +217,7 @@ class MemoryStore:
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        part_size: int | None = None,  # noqa: ARG002 - there are no parts
     ) -> _MemoryWriter:
         """Begin an object of unknown length; see ``ObjectStore.writer``."""
         return _MemoryWriter(self, check_key(key), content_type, check_metadata(metadata))

@@ -12,12 +12,23 @@ from shardpack.errors import UnsafePathError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["StoreUrl", "check_key", "check_metadata", "check_prefix", "parse_url"]
+__all__ = [
+    "StoreUrl",
+    "check_key",
+    "check_metadata",
+    "check_prefix",
+    "is_meant_as_url",
+    "parse_url",
+]
 
 _SUPPORTED = "s3://bucket/key, file:///absolute/path, mem://name/key and local paths"
 # A single letter is no protocol, and neither is a name that is not followed by a slash: `a:b` and
 # `./s3:/x` are paths. `s3:/bucket` is taken for what it was meant to be, and refused.
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+# What a slip makes of a URL: `s3//bucket`, `s3:bucket`. It must not become a local folder.
+_SLIP = re.compile(
+    r"(s3|file|mem|s3[an]|gs|gcs|az|abfss?|hdfs|https?|ftp)(?::|//)/*", re.IGNORECASE
+)
 _BUCKET = re.compile(r"[\w.~-]+", re.ASCII)
 _METADATA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
@@ -49,13 +60,14 @@ def parse_url(url: str | os.PathLike[str]) -> StoreUrl:
 
     Args:
         url: ``s3://bucket/key``, ``file:///absolute/path``, ``mem://name/key``, or a local path,
-            which is made absolute; a path object is always a local path.
+            which is made absolute; a path object is always a local path. So is what begins with
+            ``./``: a name such as ``s3:x`` is taken for a misspelt URL, and refused.
 
     Returns:
         Its parts.
 
     Raises:
-        ValueError: The protocol is unknown, or the bucket or the path is missing.
+        ValueError: The protocol is unknown or misspelt, or the bucket or the path is missing.
 
     Example:
         >>> from shardpack.storage import parse_url
@@ -64,15 +76,21 @@ def parse_url(url: str | os.PathLike[str]) -> StoreUrl:
     """
     if not isinstance(url, str):
         return _local(os.fspath(url), url)
-    found = _PROTOCOL.match(url)
+    slip = _SLIP.match(url)
+    found = _PROTOCOL.match(url) or slip
     if found is None:
         return _local(os.path.expanduser(url), url)
     protocol = found[1].lower()
-    rest = url[found.end() :]
     if protocol not in {"s3", "file", "mem"}:
         raise ValueError(f"unsupported protocol {found[1]!r} in {url!r}: there are {_SUPPORTED}")
-    if not rest.startswith("/"):
-        raise ValueError(f"malformed URL {url!r}: there are {_SUPPORTED}")
+    start = len(found[1]) + len("://")
+    if slip and url[len(found[1]) : start] != "://":
+        if "@" in url:
+            # Not shown: what stands before it may be a secret.
+            raise ValueError(f"malformed URL: there are {_SUPPORTED}")
+        meant = f"{protocol}://{'/' * (protocol == 'file')}{url[slip.end() :]}"
+        raise ValueError(f"malformed URL {url!r}: did you mean {meant}, or the local path ./{url}?")
+    rest = url[start - 1 :]
     host, slash, path = rest[1:].partition("/")
     if protocol == "file":
         if host not in {"", "localhost"} or not slash:
@@ -84,6 +102,15 @@ def parse_url(url: str | os.PathLike[str]) -> StoreUrl:
     if not _BUCKET.fullmatch(host) and (host or protocol == "s3"):
         raise ValueError(f"invalid bucket name {host!r} in {url!r}")
     return StoreUrl(protocol, host, path)
+
+
+def is_meant_as_url(name: str) -> bool:
+    """Tell whether a name is a URL, well-formed or not, and no key or local path.
+
+    Args:
+        name: The name.
+    """
+    return (_PROTOCOL.match(name) or _SLIP.match(name)) is not None
 
 
 def _local(path: str, given: object) -> StoreUrl:

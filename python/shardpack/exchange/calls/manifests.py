@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from shardpack.exchange.calls.removal import RemovalCalls
 from shardpack.exchange.keys import is_shard_key
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardpack.exchange.bodies import ArchiveMemberBody, ObjectStream
     from shardpack.exchange.manifest.writer import WriterStore
     from shardpack.exchange.reading.pipeline import ObjectIterator
+    from shardpack.exchange.reading.settings import OnError
     from shardpack.exchange.types import (
         CompactReport,
         FileEntry,
@@ -86,53 +87,73 @@ class ManifestCalls(RemovalCalls):
             concurrency=self.concurrency,
         )
 
-    def iter_objects(
+    def iter_objects(  # noqa: PLR0913 - the documented options
         self,
         manifest: ManifestRef,
         *,
         expand_shards: bool = True,
         limit: int | None = None,
-        **options: Any,  # noqa: ANN401 - passed through
+        concurrency: int | None = None,
+        prefetch_bytes: int = 64 << 20,
+        ordered: bool = True,
+        shuffle: int | None = None,
+        rank: int | None = None,
+        world_size: int = 1,
+        verify: bool = True,
+        on_error: OnError = "raise",
     ) -> ObjectIterator:
         """Iterate over the objects of a manifest and the members of its shards.
 
         Objects are fetched ahead, several at a time, in bounded memory, and compared with the
-        sizes and digests of their entries.
+        sizes and digests of their entries. Those up to 8 MiB are compared before they are given,
+        larger ones at their end.
 
         Args:
-            manifest: Its key, or entries.
+            manifest: Its key, or entries; the key of a shard archive, too.
             expand_shards: Give the members of shards; otherwise the archives themselves.
             limit: Most objects.
-            **options: ``concurrency``, ``prefetch_bytes``, ``ordered``, ``shuffle``, ``rank``,
-                ``world_size``, ``verify``: see ``iter_objects`` in
-                ``shardpack.exchange.reading.pipeline``.
+            concurrency: Requests at once; what suits the store when ``None``.
+            prefetch_bytes: Bytes to hold ahead of the consumer.
+            ordered: Keep the order; otherwise objects come as they are ready.
+            shuffle: Seed of a random order, which depends on it, the manifest and the indexes
+                alone; ``None`` keeps the order of the manifest.
+            rank: Number of this reader, from 0, which gets its share alone; needed where there are
+                several.
+            world_size: Number of readers. Together they get everything once; their shares differ
+                in length: readers that go in step, as those of a training that synchronises at
+                each step, must agree on when to stop.
+            verify: Compare with the digests of entries and indexes. Sizes are compared in any
+                case.
+            on_error: ``"raise"``, or ``"skip"`` to leave out what cannot be read and note it in
+                ``failures`` of the iterator.
 
         Returns:
-            An iterator over ``(body, entry)``; its ``state_dict()`` says where it stands.
+            An iterator over ``(body, entry)``; its ``state_dict()`` says where it stands. Closing
+            or dropping it ends its threads.
 
         Raises:
             ObjectNotFoundError: An object is not there.
             IntegrityError: An object is not what its entry says.
             ShardReadError: An archive is damaged.
+            ValueError: A number makes no sense, or there are several readers and no ``rank``.
         """
-        if self._concurrency is not None:
-            options.setdefault("concurrency", self._concurrency)
         return iter_objects(
-            self.space, manifest, expand_shards=expand_shards, limit=limit, **options
+            self.space,
+            manifest,
+            expand_shards=expand_shards,
+            limit=limit,
+            concurrency=self._concurrency if concurrency is None else concurrency,
+            prefetch_bytes=prefetch_bytes,
+            ordered=ordered,
+            shuffle=shuffle,
+            rank=rank,
+            world_size=world_size,
+            verify=verify,
+            on_error=on_error,
         )
 
-    def get_objects(
-        self,
-        manifest: ManifestRef,
-        **options: Any,  # noqa: ANN401 - passed through
-    ) -> ObjectIterator:
-        """Do what ``iter_objects`` does.
-
-        Args:
-            manifest: Its key, or entries.
-            **options: As for ``iter_objects``.
-        """
-        return self.iter_objects(manifest, **options)
+    # The same under another name, as ``s3exchange`` has it.
+    get_objects = iter_objects
 
     def iter_objects_from_keys(
         self,
@@ -312,7 +333,7 @@ class ManifestCalls(RemovalCalls):
         part_max_bytes: int = 50 << 20,
         shard_size: ShardSizePolicy | None = None,
         shard_prefix: str | None = None,
-        shard_format: str = "tar",
+        shard_format: str | None = "tar",
         shard_compression: str | None = None,
         internal_manifest_path: str = "__manifest__.jsonl",
         publish_on_error: bool = False,

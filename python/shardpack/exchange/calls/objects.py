@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,9 @@ class ObjectCalls(StoreBase):
         Returns:
             ``ContentLength``, ``Metadata`` and, where they are known, ``ETag`` (in quotes),
             ``LastModified``, ``ContentType``, ``ContentEncoding`` and ``VersionId``. The metadata
-            of a member holds its digests, ``crc32c`` and ``blake3``.
+            of a member holds its digests, ``crc32c`` and ``blake3``. ``ResponseMetadata`` says
+            the same as ``HTTPHeaders``, with the ``HTTPStatusCode`` 200: other headers of the
+            answer are not kept, and files and members are not asked for by HTTP at all.
 
         Raises:
             ObjectNotFoundError: There is no such object or member.
@@ -307,5 +310,23 @@ def _as_head(info: ObjectInfo) -> dict[str, Any]:
         "ContentEncoding": info.content_encoding,
         "VersionId": info.version_id,
         "Metadata": dict(info.metadata),
+        "ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": _as_headers(info)},
     }
     return {name: value for name, value in head.items() if value is not None}
+
+
+def _as_headers(info: ObjectInfo) -> dict[str, str]:
+    from email.utils import format_datetime
+
+    headers = {
+        "content-length": str(info.size),
+        "etag": None if info.etag is None else f'"{info.etag}"',
+        "content-type": info.content_type,
+        "content-encoding": info.content_encoding,
+        "x-amz-version-id": info.version_id,
+        **{f"x-amz-meta-{name}": value for name, value in info.metadata.items()},
+    }
+    if info.last_modified is not None:
+        written = info.last_modified.astimezone(UTC)
+        headers["last-modified"] = format_datetime(written, usegmt=True)
+    return {name: value for name, value in headers.items() if value is not None}

@@ -87,18 +87,24 @@ class RemovalCalls(StoreBase):
         delete_manifests: bool = True,
         dedupe: bool = True,
         dry_run: bool = False,
+        force: bool = False,
     ) -> DeleteReport:
         """Remove all that a manifest names, the manifests it refers to, and at last itself.
 
-        Indexes beside archives go with them. Where something could not be removed, the manifests
-        stay, so that the call can be repeated. A member of an archive cannot be removed alone:
-        archives that entries name only by their members stay, and stand among the errors.
+        All manifests are read first: where one that is referred to is missing or cannot be read,
+        nothing is removed, and the errors name it. Indexes beside archives go with them. Where
+        something could not be removed, the manifests stay, so that the call can be repeated. A
+        member of an archive cannot be removed alone: archives that entries name only by their
+        members stay, and stand among the errors.
 
         Args:
             manifest: Its key, or its entries.
             delete_manifests: Remove the manifests too.
             dedupe: Count each key once however often it is named; takes memory for each.
             dry_run: Remove nothing, count only.
+            force: Remove what can be found in spite of manifests that are missing, as after a
+                removal that was interrupted, or cannot be read; in the second case all manifests
+                stay.
 
         Returns:
             How many went, and what did not, with the reason, by key.
@@ -112,4 +118,5 @@ class RemovalCalls(StoreBase):
             delete_manifests=delete_manifests,
             dedupe=dedupe,
             dry_run=dry_run,
+            force=force,
         )

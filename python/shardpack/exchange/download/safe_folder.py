@@ -41,7 +41,11 @@ class SafeFolder:
     """
 
     def __init__(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
+        try:
+            os.makedirs(path, exist_ok=True)
+        except FileExistsError as error:
+            # So it is told to whoever could replace a file that is there.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: dict[tuple[str, ...], int] = {}
         # Random once, and counted: a name that is taken all the same is refused by the disk.

@@ -102,7 +102,7 @@ def append(
             cannot be told.
     """
     if mode == "conditional":
-        require_conditions(space)
+        require_conditions(space, key)
     if mode == "listed":
         source = iter(entries)
         few = list(islice(source, _FEW))
@@ -144,16 +144,18 @@ def remove_unreferenced(space: Space, keys: Iterable[str], error: BaseException)
         error.add_note(f"not removed: {failure}")
 
 
-def require_conditions(space: Space) -> None:
+def require_conditions(space: Space, key: str) -> None:
     """Refuse a store that ignores conditional writes.
 
     Args:
         space: The store.
+        key: The key that is about to be written.
 
     Raises:
         ConcurrencyUnsupportedError: It does.
+        StorageError: It cannot be found out.
     """
-    if not space.objects.conditional_writes:
+    if not space.honours_conditions(key):
         raise ConcurrencyUnsupportedError(
             f"{space.objects.url} ignores conditional writes, writers would lose each other's "
             "entries: use append='listed', or append='single-writer' if nobody else writes"
@@ -241,7 +243,7 @@ class Publication:
             self.run_listed(b"".join(ref_line(part) + b"\n" for part in self._parts))
             return
         if self._mode == "conditional":
-            require_conditions(self._space)
+            require_conditions(self._space, self._key)
         patience = Patience("it was appended to", self._key)
         try:
             while not self._has_succeeded(patience):

@@ -35,7 +35,8 @@ __all__ = [
 PART_MAX_ENTRIES: Final = 50_000
 PART_MAX_BYTES: Final = 50 << 20
 
-#: What is held before an upload in parts begins.
+#: What is held before an upload in parts begins, and the size of these parts: entries take longer
+#: to write than to send, so that little is left to send when the last one is written.
 _MOST_HELD: Final = 8 << 20
 _TRIES: Final = 5
 
@@ -167,7 +168,7 @@ class Spool:
         self._held.append(block)
         if self.size > _MOST_HELD:
             self._writer = self._space.objects.writer(
-                self._space.full(self.key), content_type=CONTENT_TYPE
+                self._space.full(self.key), content_type=CONTENT_TYPE, part_size=_MOST_HELD
             )
             self._writer.write(self.held())
             self._held.clear()

@@ -63,8 +63,39 @@ def iter_entries(
     if limit is not None and limit < 0:
         raise ValueError(f"limit must not be negative, got {limit}")
     walk = ManifestWalk(space, manifest, resolve_refs=resolve_refs, concurrency=concurrency)
-    entries = chain.from_iterable(block.entries for block in walk)
-    return entries if limit is None else islice(entries, limit)
+    batches: Iterator[Iterable[ManifestEntry]] = _entries_of(walk)
+    if limit is not None:
+        batches = iter([islice(chain.from_iterable(batches), limit)])
+    entries = cast("EntryIterator", EntryIterator.from_iterable(batches))
+    entries.source = repr(manifest) if isinstance(manifest, str) else "entries"
+    return entries
+
+
+class EntryIterator(chain["ManifestEntry"]):
+    """An iterator over entries that shows what it iterates over; it costs what ``chain`` does.
+
+    Attributes:
+        source: That, as text.
+    """
+
+    source: str
+
+    def __repr__(self) -> str:
+        return f"<EntryIterator over {self.source}>"
+
+
+def _entries_of(walk: ManifestWalk) -> Iterator[list[ManifestEntry]]:
+    """Give the entries of each block, and hold none while the next one is read.
+
+    Their memory then serves the next entries while it is still in the cache of the processor, and
+    so few live at a time that the garbage collector is not called. All that hands blocks on lets go
+    of them for this.
+    """
+    for block in walk:
+        entries = block.entries
+        del block
+        yield entries
+        del entries
 
 
 class ManifestWalk:
@@ -105,6 +136,7 @@ class ManifestWalk:
                 for block in self._once():
                     started = True
                     yield block
+                    del block
             except ManifestNotFoundError as error:
                 if started or not again or error.key == self._manifest:
                     raise
@@ -121,9 +153,14 @@ class ManifestWalk:
         repeats = 0
         with _Ahead(self._space, self._concurrency) as ahead:
             while stack:
-                block = stack[-1].next_block(ahead, resolve_refs=self._resolve_refs)
+                try:
+                    block = stack[-1].next_block(ahead, resolve_refs=self._resolve_refs)
+                except ManifestNotFoundError as error:
+                    error.referred_by = stack[-2].name or None if len(stack) > 1 else None
+                    raise
                 if block is not None:
                     yield block
+                    del block
                 elif stack[-1].at_ref:
                     name = stack[-1].name
                     repeats += stack[-1].is_first_ref and name in with_refs
@@ -149,7 +186,11 @@ class ManifestWalk:
 
     def _child(self, stack: list[_Frame], names: set[str], ahead: _Ahead) -> _Frame:
         parent = stack[-1]
-        ref, head = parent.take_ref(ahead)
+        try:
+            ref, head = parent.take_ref(ahead)
+        except ManifestNotFoundError as error:
+            error.referred_by = parent.name or None
+            raise
         self.resolved_refs += 1
         if ref.get("layout") == LISTED:
             prefix = self._space.full_prefix(ref["key"].rstrip("/") + "/")

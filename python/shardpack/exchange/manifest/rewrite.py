@@ -158,7 +158,7 @@ def compact(
         raise ConcurrencyUnsupportedError(
             f"{dst_key} takes parts at any time: compact it into another manifest"
         )
-    require_conditions(space)
+    require_conditions(space, dst_key)
     patience = Patience("it was compacted", dst_key, tries=_COMPACT_TRIES)
     while True:
         try:

@@ -30,17 +30,23 @@ class MetManifest(NamedTuple):
 
 
 def walk_manifest(
-    space: Space, manifest: ManifestRef, *, errors: dict[str, str]
+    space: Space,
+    manifest: ManifestRef,
+    *,
+    errors: dict[str, str],
+    missing: dict[str, str] | None = None,
+    unsafe: dict[str, str] | None = None,
 ) -> Iterator[ManifestEntry | MetManifest]:
     """Give the entries of a manifest and of all that it refers to, each manifest once.
 
-    A manifest that is referred to and not there is passed over: an earlier removal that was
-    interrupted has taken it, and what it named, already.
+    A manifest that is referred to and not there is passed over.
 
     Args:
         space: Where it lies.
         manifest: Its key, or entries.
         errors: Takes the key of each manifest that cannot be read, with the reason.
+        missing: Takes the key of each manifest that is not there, likewise.
+        unsafe: Takes references that lead out of the store; ``errors`` does without it.
 
     Returns:
         An iterator over entries, and over each manifest after all that hangs on it, so
@@ -49,7 +55,12 @@ def walk_manifest(
     Raises:
         ManifestNotFoundError: The manifest itself is not there, when the iterator is asked first.
     """
-    walk = _Walk(space, errors)
+    walk = _Walk(
+        space,
+        errors,
+        {} if missing is None else missing,
+        errors if unsafe is None else unsafe,
+    )
     if isinstance(manifest, str):
         walk.enter(manifest)
     else:
@@ -60,9 +71,17 @@ def walk_manifest(
 class _Walk:
     """Where a walk stands: the manifests that it is in, from the root down."""
 
-    def __init__(self, space: Space, errors: dict[str, str]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        errors: dict[str, str],
+        missing: dict[str, str],
+        unsafe: dict[str, str],
+    ) -> None:
         self._space = space
         self._errors = errors
+        self._missing = missing
+        self._unsafe = unsafe
         self._seen: set[str] = set()
         self.stack: list[tuple[str | None, int, Iterator[ManifestEntry]]] = []
 
@@ -79,10 +98,12 @@ class _Walk:
             key, depth, entries = self.stack[-1]
             try:
                 entry = next(entries, None)
-            except ManifestNotFoundError:
+            except ManifestNotFoundError as error:
                 if len(self.stack) == 1:
                     raise
                 self.stack.pop()
+                error.referred_by = error.referred_by or self.stack[-1][0]
+                self._missing[key or ""] = str(error)
                 continue
             except S3ExchangeError as error:
                 self._errors[key or ""] = str(error)
@@ -98,7 +119,7 @@ class _Walk:
                     for child in reversed(list(_children(self._space, entry))):
                         self.enter(child, depth + 1)
                 except UnsafePathError as error:
-                    self._errors[entry["key"]] = str(error)
+                    self._unsafe[entry["key"]] = str(error)
             else:
                 yield entry
 

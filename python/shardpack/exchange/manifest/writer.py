@@ -131,7 +131,7 @@ class ManifestWriter:
             if most < 1:
                 raise ValueError(f"part_max_{name} must be at least 1, got {most}")
         if mode == "append_parts" and store.append == "conditional":
-            require_conditions(store.space)
+            require_conditions(store.space, manifest_key)
         self._store = store
         self._key = manifest_key
         self._mode = mode
@@ -435,6 +435,12 @@ class ManifestWriter:
             "shards_created": len(self._shards),
             "is_closed": self._closed,
         }
+
+    def __repr__(self) -> str:
+        count = self._spool.count
+        held = f"{count} {'entry' if count == 1 else 'entries'} held"
+        state = "closed" if self._closed else held
+        return f"<ManifestWriter of {self._key!r}, mode {self._mode}, {state}>"
 
     def __enter__(self) -> Self:
         self._require_open()

@@ -48,10 +48,12 @@ class Job:
     Attributes:
         items: The members of a shard; of a loose object the one item.
         is_loose: It becomes an object of its own.
+        again: Goes into the name where the manifest has it already, see ``shard_name``.
     """
 
     items: Sequence[PreparedItem]
     is_loose: bool = False
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,13 @@ class Workplace:
             ItemFailure: An item could not be read; nothing of the job appears.
             StorageError: The store refused.
         """
-        done = self._loose(job.items[0], on_done) if job.is_loose else self._shard(job, on_done)
+        done = self._loose(job, on_done) if job.is_loose else self._shard(job, on_done)
         on_done(done.bytes_in)
         return done
 
     def _shard(self, job: Job, on_done: Callable[[int], object]) -> Finished:
         items = job.items
-        key = self._key(SHARD_FOLDER, shard_name(items, self.options))
+        key = self.key_of(job)
         size = sum(item.size for item in items)
         if self.resume and self.look_first:
             entry = find_finished(self.space, key, len(items), self.options)
@@ -132,8 +134,9 @@ class Workplace:
         )
         return Finished(entry, len(items), size, entry["size_bytes"], was_there=False)
 
-    def _loose(self, item: PreparedItem, on_done: Callable[[int], object]) -> Finished:
-        key = self._key(LOOSE_FOLDER, loose_name(item))
+    def _loose(self, job: Job, on_done: Callable[[int], object]) -> Finished:
+        item = job.items[0]
+        key = self.key_of(job)
         full = self.space.full(key)
         digests = Digests()
         info = self._already(full, item) if self.resume and self.look_first else None
@@ -157,8 +160,31 @@ class Workplace:
             return None
         return info if info.size == item.size else None
 
-    def _key(self, folder: str, name: str) -> str:
-        return f"{self.prefix}/{folder}/{name}" if self.prefix else f"{folder}/{name}"
+    def key_of(self, job: Job) -> str:
+        """Give the key of the archive or object that a job makes.
+
+        Args:
+            job: The job.
+        """
+        if job.is_loose:
+            return self.folder(LOOSE_FOLDER) + loose_name(job.items[0], job.again)
+        return self.folder(SHARD_FOLDER) + shard_name(job.items, self.options, job.again)
+
+    def full_key_of(self, job: Job) -> str:
+        """Give the same key as the store has it.
+
+        Args:
+            job: The job.
+        """
+        return self.space.full(self.key_of(job))
+
+    def folder(self, name: str) -> str:
+        """Give the prefix of all shards, or of all loose objects, with a slash at its end.
+
+        Args:
+            name: ``SHARD_FOLDER`` or ``LOOSE_FOLDER``.
+        """
+        return f"{self.prefix}/{name}/" if self.prefix else f"{name}/"
 
     def require_present(self, reused: Sequence[Finished]) -> None:
         """Raise unless what an earlier run had written has not been removed meanwhile.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from shardpack.archive.compression import COMPRESSIONS, READABLE_COMPRESSIONS, suffix_of
 from shardpack.batch import as_bytes_view
+from shardpack.exchange.checks import require_whole_number
 from shardpack.exchange.manifest.lines import serialize_entry
 from shardpack.exchange.shard.spool import Spooled
 from shardpack.hash import Blake3, blake3
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from shardpack.exchange.types import FileEntry
 
 __all__ = [
+    "LEVELS",
     "LOOSE_FOLDER",
     "SHARD_FOLDER",
     "ShardOptions",
@@ -31,6 +33,15 @@ __all__ = [
 
 SHARD_FOLDER: Final = "shards"
 LOOSE_FOLDER: Final = "objects"
+LEVELS: Final[dict[ReadableCompression | None, range]] = {
+    None: range(0),
+    "gzip": range(10),
+    "zstd": range(1, 23),
+    "s4": range(1, 23),
+    "bzip2": range(1, 10),
+    "xz": range(10),
+}
+"""The levels of each compression."""
 # Goes into every name: shards of another layout get other names.
 _PLAN_VERSION = 1
 _NAME_DIGITS = 16
@@ -52,7 +63,8 @@ class ShardOptions:
         internal_manifest_path: Path of the first member.
 
     Raises:
-        ValueError: There is no such compression.
+        ValueError: There is no such compression, or it has no such level.
+        TypeError: A number is none.
     """
 
     compression: ReadableCompression | None = "gzip"
@@ -64,6 +76,17 @@ class ShardOptions:
         if self.compression not in READABLE_COMPRESSIONS:
             known = ", ".join(map(str, READABLE_COMPRESSIONS))
             raise ValueError(f"unknown compression {self.compression!r}; there are {known}")
+        for name in ("level", "chunk_size"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, require_whole_number(name, value))
+        levels = LEVELS[self.compression]
+        if self.level is not None and self.level not in levels:
+            if not levels:
+                raise ValueError("an archive without compression takes no level")
+            raise ValueError(
+                f"level of {self.compression} must be {levels[0]} to {levels[-1]}, got {self.level}"
+            )
 
     @property
     def chunked_compression(self) -> Compression | None:
@@ -83,7 +106,7 @@ class ShardOptions:
         return suffix_of(self.compression)
 
 
-def shard_name(items: Iterable[PreparedItem], options: ShardOptions) -> str:
+def shard_name(items: Iterable[PreparedItem], options: ShardOptions, again: int = 0) -> str:
     """Name a shard by what goes into it, so that the same plan has the same name again.
 
     The name depends on the paths, sizes, modification times (the digests, where the bytes are at
@@ -92,6 +115,8 @@ def shard_name(items: Iterable[PreparedItem], options: ShardOptions) -> str:
     Args:
         items: The members.
         options: How the archive is written.
+        again: Not 0 where a manifest names a shard of this plan already, and other versions of its
+            files behind it: another name lets them be named once more.
     """
     made_with = (
         _PLAN_VERSION,
@@ -103,16 +128,20 @@ def shard_name(items: Iterable[PreparedItem], options: ShardOptions) -> str:
     hasher = Blake3(_line({"options": made_with}))
     for item in items:
         hasher.update(_identity(item))
+    if again:
+        hasher.update(_line({"again": again}))
     return f"shard-{hasher.hexdigest()[:_NAME_DIGITS]}{options.suffix}"
 
 
-def loose_name(item: PreparedItem) -> str:
+def loose_name(item: PreparedItem, again: int = 0) -> str:
     """Name an object that is too large for a shard: a digest as folder, then its own path.
 
     Args:
         item: The item.
+        again: As for a shard.
     """
-    return f"loose-{blake3(_identity(item)).hex()[:_NAME_DIGITS]}/{item.member_path}"
+    hashed = _identity(item) + (_line({"again": again}) if again else b"")
+    return f"loose-{blake3(hashed).hex()[:_NAME_DIGITS]}/{item.member_path}"
 
 
 def _identity(item: PreparedItem) -> bytes:

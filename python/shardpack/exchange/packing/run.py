@@ -91,6 +91,16 @@ class PackRun:
             ) from self._first_error
         return finished
 
+    def pass_over(self, size: int) -> None:
+        """Count bytes of items for which nothing needs to be done.
+
+        Args:
+            size: How many more.
+        """
+        with self._lock:
+            self._total_done += size
+            self._on_done(self._total_done)
+
     def _take(self, future: Future[Finished], finished: list[Finished]) -> None:
         try:
             finished.append(future.result())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from shardpack.archive.member_path import check_member_path
 from shardpack.errors import BulkError, UnsafePathError
+from shardpack.exchange.checks import require_whole_number
 from shardpack.exchange.packing.jobs import Job
 from shardpack.exchange.shard.items import PreparedItem, prepare_item, require_distinct
 from shardpack.exchange.shard.spool import Spool
@@ -37,6 +38,7 @@ class Limits:
 
     Raises:
         ValueError: A limit is below 1; ``loose_above`` may be 0.
+        TypeError: A limit is no number.
     """
 
     max_entries: int
@@ -46,8 +48,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name, least in (("max_entries", 1), ("max_bytes", 1), ("loose_above", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+            if value is not None or name != "loose_above":
+                object.__setattr__(self, name, require_whole_number(name, value, least=least))
 
 
 class Planner:
@@ -69,6 +71,8 @@ class Planner:
         # Those in work, one that waits for them, and the one being planned.
         self._spool_bytes = _HELD_BYTES // (concurrency + 2)
         self._spool = Spool(self._spool_bytes)
+        self._held: list[PreparedItem] = []
+        self._held_bytes = 0
 
     def of_files(self, scan: FolderScan) -> Iterator[Job]:
         """Plan for the files of a folder.
@@ -116,20 +120,46 @@ class Planner:
             yield prepared
 
     def _jobs(self, items: Iterator[PreparedItem]) -> Iterator[Job]:
-        limits = self._limits
-        held: list[PreparedItem] = []
-        size = 0
         for item in items:
-            if limits.loose_above is not None and item.size > limits.loose_above:
-                # What was kept of it is freed with it, not with the shard that is being filled.
-                self._spool = Spool(self._spool.memory_left)
-                yield Job([item], is_loose=True)
-                continue
-            if held and (len(held) >= limits.max_entries or size + item.size > limits.max_bytes):
-                yield from self._shard(held)
-                held, size = [], 0
-            held.append(item)
-            size += item.size
+            yield from self.take(item)
+        yield from self.rest()
+
+    def take(self, item: PreparedItem) -> Iterator[Job]:
+        """Take one more item.
+
+        Args:
+            item: The item.
+
+        Yields:
+            What is full now.
+
+        Raises:
+            BulkError: Too much is wrong with the items.
+        """
+        limits = self._limits
+        if limits.loose_above is not None and item.size > limits.loose_above:
+            # What was kept of it is freed with it, not with the shard that is being filled.
+            self._spool = Spool(self._spool.memory_left)
+            yield Job([item], is_loose=True)
+            return
+        held = self._held
+        if held and (
+            len(held) >= limits.max_entries or self._held_bytes + item.size > limits.max_bytes
+        ):
+            yield from self.rest()
+        self._held.append(item)
+        self._held_bytes += item.size
+
+    def rest(self) -> Iterator[Job]:
+        """Give the last shard.
+
+        Yields:
+            What was taken since the last one.
+
+        Raises:
+            BulkError: Too much is wrong with the items.
+        """
+        held, self._held, self._held_bytes = self._held, [], 0
         if held:
             yield from self._shard(held)
 

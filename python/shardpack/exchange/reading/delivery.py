@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from shardpack.checksum import crc32c
 from shardpack.errors import IntegrityError
+from shardpack.exchange.report import Report
 from shardpack.hash import blake3
 from shardpack.storage.body import ObjectBody
 
@@ -35,7 +37,7 @@ _LOOK_UP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Report):
     """Something that could not be read and was left out.
 
     Attributes:
@@ -108,6 +110,7 @@ class PipedBody(ObjectBody):
     def __init__(self, info: ObjectInfo) -> None:
         super().__init__()
         self.info = info
+        self._process = os.getpid()
         # Queues alone, no lock of our own: an interrupt of the reader cannot leave one taken.
         self._pieces: SimpleQueue[memoryview | None] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()
@@ -181,6 +184,10 @@ class PipedBody(ObjectBody):
         return count
 
     def _take(self) -> None:
+        if self._process != os.getpid():
+            raise RuntimeError(
+                f"the iteration belongs to process {self._process}; begin another one after a fork"
+            )
         try:
             piece = self._pieces.get()
             if piece is None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shardpack.exchange.bodies import ArchiveMemberBody
+from shardpack.exchange.checks import require_whole_number
 from shardpack.exchange.keys import is_shard_key
 from shardpack.exchange.manifest.reading import iter_entries
 from shardpack.exchange.reading.delivery import Deferred, Failure, Piped, PipedBody
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from shardpack.exchange.bodies import ObjectStream
     from shardpack.exchange.keys import Space
     from shardpack.exchange.reading.delivery import Delivery, Item, Place
+    from shardpack.exchange.reading.left_out import LeftOutLog
     from shardpack.exchange.reading.planning import Prepared
     from shardpack.exchange.reading.prefetch import Lane
     from shardpack.exchange.reading.sampling import Segment
@@ -54,10 +56,11 @@ def iter_objects(  # noqa: PLR0913 - the settings of an iteration
     prefetch_bytes: int = PREFETCH_BYTES,
     ordered: bool = True,
     shuffle: int | None = None,
-    rank: int = 0,
+    rank: int | None = None,
     world_size: int = 1,
     verify: bool = True,
     on_error: OnError = "raise",
+    left_out: LeftOutLog | None = None,
 ) -> ObjectIterator:
     """Read the objects of a manifest, and the members of its shards, ahead of their consumer.
 
@@ -81,29 +84,48 @@ def iter_objects(  # noqa: PLR0913 - the settings of an iteration
         ordered: Keep the order; otherwise items come as they are ready.
         shuffle: Seed of a random order, described in ``shardpack.exchange.reading.sampling``;
             ``None`` keeps the order of the manifest.
-        rank: Number of this reader, which gets its share alone.
-        world_size: Number of readers. Whole shards go to one reader, nothing is given twice.
+        rank: Number of this reader, from 0, which gets its share alone; needed where there are
+            several.
+        world_size: Number of readers. Nothing is given twice, and shares may differ in length.
+            Whole shards go to one reader, but for those that are left over when all readers have
+            had as many: of these, those with an index are shared, see
+            ``shardpack.exchange.reading.sampling``.
         verify: Compare with the digests of entries and indexes. Sizes are compared in any case.
         on_error: ``"skip"`` leaves out what cannot be read and notes it in ``failures``.
+        left_out: Told of members of shards that are no files: links, devices and pipes. An
+            iteration with it does not pickle.
 
     Returns:
         An iterator over ``(body, entry)``. Closing it, an exception or dropping it ends its
         threads; ``state_dict`` tells where it stands.
 
     Raises:
-        ValueError: A number makes no sense.
+        ValueError: A number makes no sense, or there are several readers and no ``rank``.
+        TypeError: A number is none.
     """
-    if limit is not None and limit < 0:
-        raise ValueError(f"limit must not be negative, got {limit}")
+    if limit is not None:
+        limit = require_whole_number("limit", limit)
+        if limit < 0:
+            raise ValueError(f"limit must not be negative, got {limit}")
     if on_error not in {"raise", "skip"}:
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if concurrency is None:
         concurrency = max(space.objects.concurrency, _LEAST_CONCURRENCY)
-    for name, number in (("concurrency", concurrency), ("prefetch_bytes", prefetch_bytes)):
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+    concurrency = require_whole_number("concurrency", concurrency, least=1)
+    prefetch_bytes = require_whole_number("prefetch_bytes", prefetch_bytes, least=1)
+    world_size = require_whole_number("world_size", world_size, least=1)
+    if rank is None:
+        if world_size > 1:
+            # Not taken for the first one: all of them would read the same share.
+            raise ValueError(
+                f"world_size is {world_size}: rank is needed, from 0 to {world_size - 1}"
+            )
+        rank = 0
+    rank = require_whole_number("rank", rank)
+    if shuffle is not None:
+        shuffle = require_whole_number("shuffle", shuffle)
     return ObjectIterator(
-        Reading(space, verify=verify, on_error=on_error),
+        Reading(space, verify=verify, on_error=on_error, left_out=left_out),
         manifest,
         Order(shuffle=shuffle, rank=rank, world_size=world_size, expand_shards=expand_shards),
         limit=limit,
@@ -157,16 +179,23 @@ class ObjectIterator:
         return self
 
     def __next__(self) -> tuple[ObjectStream | ArchiveMemberBody, ManifestEntry]:
-        self._leave_pipe()
-        if self._is_over:
-            raise StopIteration
         try:
-            while True:
+            if self._items and self._limit is None and self._pipe is None:
+                # Most items: open already, and nothing to end before them.
+                item = self._items[0]
+                if type(item) is tuple:
+                    self._items.popleft()
+                    self._done += 1
+                    self._delivered += 1
+                    return item
+            self._leave_pipe()
+            while not self._is_over:
                 if self._limit is not None and self._delivered >= self._limit:
-                    raise StopIteration  # noqa: TRY301 - it closes, like an error
+                    break
                 found = self._open(self._next_item())
                 if found is not None:
                     return found
+            raise StopIteration  # noqa: TRY301 - it closes, like an error
         except BaseException:
             self.close()
             raise
@@ -227,6 +256,15 @@ class ObjectIterator:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        order = self._order
+        told = [repr(self._manifest) if isinstance(self._manifest, str) else "entries"]
+        if order.shuffle is not None:
+            told.append(f"shuffle {order.shuffle}")
+        if order.world_size > 1:
+            told.append(f"rank {order.rank} of {order.world_size}")
+        return f"<ObjectIterator over {', '.join(told)}, {self._delivered} given>"
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {**self.__dict__, "_position": self._here()}

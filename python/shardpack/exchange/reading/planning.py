@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, groupby, islice, repeat
+from itertools import accumulate, chain, groupby, islice, repeat
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from shardpack.errors import ObjectNotFoundError, S3ExchangeError, ShardReadError
@@ -22,11 +23,11 @@ from shardpack.exchange.shard.member_runs import plan_runs
 from shardpack.exchange.shard.source import LARGE_BYTES, ArchiveSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from shardpack.archive.index import ArchiveIndex, Member
     from shardpack.exchange.reading.prefetch import Lane
-    from shardpack.exchange.reading.sampling import Position, Segment, Unit
+    from shardpack.exchange.reading.sampling import Position, Segment, Share, Unit
     from shardpack.exchange.reading.settings import Reading
     from shardpack.exchange.types import FileEntry, ManifestEntry, ShardEntry
 
@@ -35,8 +36,13 @@ __all__ = ["Prepared", "PreparedUnit", "expected_weight", "iter_tasks", "prepare
 # The first runs of an archive are short, so that its first members come soon.
 _RUN_BYTES: Final = (1 << 20, 2 << 20)
 _MOST_RUN_BYTES: Final = 4 << 20
+# Fewer requests where they bring no more items than shorter runs of smaller members do.
+_LONG_RUN_BYTES: Final = 8 << 20
+_SMALL_BYTES: Final = 4 << 10
 # What a member takes in an index and an internal manifest, about.
 _MEMBER_BYTES: Final = 800
+# What a small member takes in an archive beside its bytes.
+_HEADER_BYTES: Final = 512
 # Members that stay together when a window is shuffled: about one chunk of the archive.
 _PIECE_BYTES: Final = 512 << 10
 
@@ -52,6 +58,7 @@ class PreparedUnit:
         index: The index of the archive, if it has one that fits.
         manifest: The internal manifest of a shard.
         error: Why nothing can be read.
+        is_elsewhere: Whether another reader takes all of it.
     """
 
     unit: Unit
@@ -59,6 +66,7 @@ class PreparedUnit:
     index: ArchiveIndex | None = None
     manifest: bytes | None = None
     error: S3ExchangeError | None = None
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ def _prepare_unit(reading: Reading, unit: Unit) -> PreparedUnit:
             if index is None:
                 source.head()
             return PreparedUnit(unit, source, index)
-        index, manifest = _load_shard(source)
+        index, manifest = _load_shard(reading, source)
+        is_elsewhere = index is None and _is_elsewhere(unit, source)
     except ObjectNotFoundError as error:
         if unit.kind == "members":
             # No such archive: the keys are those of objects, with a "#" in them.
@@ -106,22 +115,41 @@ def _prepare_unit(reading: Reading, unit: Unit) -> PreparedUnit:
         return PreparedUnit(unit, error=error)
     except S3ExchangeError as error:
         return PreparedUnit(unit, error=error)
-    return PreparedUnit(unit, source, index, manifest)
+    return PreparedUnit(unit, source, index, manifest, is_elsewhere=is_elsewhere)
 
 
-def _load_shard(source: ArchiveSource) -> tuple[ArchiveIndex | None, bytes | None]:
+def _load_shard(
+    reading: Reading, source: ArchiveSource
+) -> tuple[ArchiveIndex | None, bytes | None]:
     """Read the internal manifest, which also tells whether the index fits the archive."""
 
     def load(index: ArchiveIndex) -> tuple[ArchiveIndex | None, bytes | None]:
+        if index.sparse or index.doubtful:
+            source.check_current(index)
+            if not source.knows_all(index, verify=reading.verify):
+                return None, None
         member = index.member(source.internal_manifest_path)
         if member is None:
-            source.check_index(index, source.head())
+            source.check_current(index)
             return index, None
         check_manifest_size(member.size, key=source.archive_key, path=member.path)
         (run,) = plan_runs(index, [member], limits=repeat(_MOST_RUN_BYTES))
         return index, source.read_first(index, run)
 
     return source.by_index(load, otherwise=lambda: (None, None))
+
+
+def _is_elsewhere(unit: Unit, source: ArchiveSource) -> bool:
+    """Tell whether another reader takes all of a shard, of which there is no index that fits."""
+    if unit.share is None:
+        return False
+    if source.index_error is not None:
+        # For another reader it may have arrived whole.
+        raise ShardReadError(
+            f"readers share the shard by its index, which cannot be read: {source.index_error}",
+            key=source.archive_key,
+        ) from source.index_error
+    return not unit.share.takes_whole
 
 
 def expected_weight(segment: Segment) -> int:
@@ -164,7 +192,7 @@ def iter_tasks(
         yield from _shuffled_tasks(reading, prepared, segment.seed, first)
         return
     place = Place(segment.number, 0, start.item if begun else 0)
-    limits = chain(_RUN_BYTES, repeat(_MOST_RUN_BYTES))
+    limits = chain(_RUN_BYTES, repeat(_run_bytes(prepared.units[0].index)))
     skipped = place.item
     for piece in _cut(reading, prepared.units[0], limits, place.item, limit):
         if isinstance(piece, RunWork):
@@ -177,6 +205,12 @@ def iter_tasks(
         else:
             yield piece.make(place), 1
             place = replace(place, item=place.item + 1)
+
+
+def _run_bytes(index: ArchiveIndex | None) -> int:
+    if index is None or index.original_size < _SMALL_BYTES * len(index):
+        return _MOST_RUN_BYTES
+    return _LONG_RUN_BYTES
 
 
 def _shuffled_tasks(
@@ -258,6 +292,8 @@ def _cut(
     """Cut a unit into pieces, of which the first items are left out where that is possible."""
     unit = prepared.unit
     error, source, index = prepared.error, prepared.source, prepared.index
+    if prepared.is_elsewhere:
+        return
     if error is not None:
         for entry in unit.entries:
             yield _failing(reading, str(unit.archive_key), None, entry, error)
@@ -288,13 +324,20 @@ def _cut_shard(
     bounds: tuple[Iterator[int], int, int | None],
 ) -> Iterator[_Piece]:
     limits, skip, limit = bounds
+    share = prepared.unit.share
+    # Of those that share it, one tells.
+    tells = share is None or not share.part
+    if reading.left_out is not None and index.left_out.count and tells:
+        reading.left_out.add(source.archive_key, index.left_out.first, index.left_out.count)
     path = source.internal_manifest_path
     entries = MemberEntries(source.archive_key, prepared.manifest, path)
     members = [member for member in index.members.values() if member.path != path]
+    first, last = _part_of(members, share)
+    begin = first + skip
+    stop = last if limit is None else min(last, begin + limit)
     found = ((member, entries.take(member.path, member.size)) for member in members)
-    stop = None if limit is None else skip + limit
-    yield from _cut_members(reading, source, index, islice(found, skip, stop), limits)
-    if (stop is None or stop >= len(members)) and skip <= len(members):
+    yield from _cut_members(reading, source, index, islice(found, begin, max(begin, stop)), limits)
+    if stop == len(members) and begin <= len(members):
         # The generator stopped before the end only where it was told to. Whoever begins behind what
         # is missing has been told.
         missing = entries.missing()
@@ -306,6 +349,18 @@ def _cut_shard(
             )
             entry = prepared.unit.entries[0]
             yield _failing(reading, source.archive_key, missing, entry, error, is_cut=True)
+
+
+def _part_of(members: Sequence[Member], share: Share | None) -> tuple[int, int]:
+    """Tell where the part of a reader begins and ends: all have about as many bytes."""
+    if share is None:
+        return 0, len(members)
+    ends = list(accumulate(member.size + _HEADER_BYTES for member in members))
+    total = ends[-1] if ends else 0
+    first, last = (
+        bisect_right(ends, total * part // share.parts) for part in (share.part, share.part + 1)
+    )
+    return first, last
 
 
 def _cut_members(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import random
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, cast
 
 from shardpack.errors import IntegrityError, ShardReadError
 from shardpack.exchange.bodies import ArchiveMemberBody, VerifiedBody
 from shardpack.exchange.reading.delivery import Deferred, Delivery, Failure, check_bytes, mismatch
 from shardpack.exchange.reading.prefetch import Task
+from shardpack.exchange.reading.run_pieces import RunPieces
 from shardpack.exchange.shard.member_bytes import MemberBytes
 from shardpack.exchange.shard.member_runs import plan_runs
 from shardpack.exchange.shard.source import LARGE_BYTES
@@ -30,6 +34,11 @@ __all__ = ["ITEM_BYTES", "RunWork", "large_member_task", "run_task"]
 
 # What an item takes beside its bytes: the dict of its entry, and the body.
 ITEM_BYTES: Final = 1500
+# What is handed over at a time: the consumer wakes up for it.
+_GIVEN_BYTES: Final = 1 << 20
+_NO_LIMIT: Final = 1 << 63
+
+_log = logging.getLogger("shardpack.exchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,16 @@ class RunWork:
     def __len__(self) -> int:
         return len(self.run.members)
 
+    def without_first(self, count: int) -> RunWork:
+        """Leave items out.
+
+        Args:
+            count: How many; not all of them.
+        """
+        # As one run again, whatever its length.
+        (run,) = plan_runs(self.index, self.run.members[count:], limits=repeat(_NO_LIMIT))
+        return replace(self, run=run, entries=self.unpacked()[count:])
+
     def packed(self) -> RunWork:
         """Give the same work with its entries packed, in a quarter of the memory."""
         return replace(self, entries=pickle.dumps(self.unpacked()))
@@ -81,16 +100,15 @@ def run_task(
 
     Args:
         reading: The settings of the iteration.
-        works: The runs.
+        works: The runs; one, unless they are shuffled.
         place: Where the first item stands; of shuffled items, how many to leave out.
         seed: Shuffles the items of all runs.
     """
+    if seed is None:
+        (work,) = works
+        return _ordered_task(reading, work, place)
 
     def run(lane: Lane[Delivery]) -> None:
-        if seed is None:
-            for work in works:
-                _read_in_order(reading, work, place, lane)
-            return
         items: list[Item] = []
         for work in works:
             lane.check()
@@ -150,6 +168,52 @@ def large_member(
     return Deferred(open_it, entry, source.archive_key, member.path)
 
 
+def _ordered_task(reading: Reading, work: RunWork, place: Place) -> Task[Delivery]:
+    pieces = RunPieces.of(work.index, work.run)
+    if pieces is None:
+        return Task(lambda lane: _read_in_order(reading, work, place, lane), work.cost)
+    members = work.run.members
+    given = sum(member.size for member in members) + ITEM_BYTES * len(members)
+    cost = pieces.cost + given
+
+    def run(lane: Lane[Delivery]) -> None:
+        done = _give_pieces(reading, work, pieces, place, lane)
+        if done < len(members):
+            # Something is damaged, or was on its way: so the rest is read once more.
+            rest = work.without_first(done)
+            lane.reserve(rest.cost)
+            _read_in_order(reading, rest, replace(place, item=place.item + done), lane)
+
+    return Task(run, cost)
+
+
+def _give_pieces(
+    reading: Reading, work: RunWork, pieces: RunPieces, place: Place, lane: Lane[Delivery]
+) -> int:
+    """Give items as they arrive, up to the piece that cannot be read; tells how many they are."""
+    members, entries = work.run.members, work.unpacked()
+    items: list[Item] = []
+    size = given = 0
+    try:
+        with closing(pieces.read(work.source, verify=reading.verify)) as found:
+            for data in found:
+                first = given + len(items)
+                stop = first + len(data)
+                more = _items(reading, work.source, members[first:stop], entries[first:stop], data)
+                items += more
+                size += _size_of(more)
+                if size >= _GIVEN_BYTES:
+                    lane.put(Delivery(replace(place, item=place.item + given), items), size)
+                    given = stop
+                    items, size = [], 0
+    except (IntegrityError, ShardReadError) as error:
+        # The caller reads the rest once more, and raises what it then finds.
+        _log.debug("reading again: %s", error)
+    if items:
+        lane.put(Delivery(replace(place, item=place.item + given), items), size)
+    return given + len(items)
+
+
 def _read_in_order(reading: Reading, work: RunWork, place: Place, lane: Lane[Delivery]) -> None:
     try:
         items = _read(reading, work)
@@ -193,9 +257,19 @@ def _singles(work: RunWork) -> list[RunWork]:
 
 def _read(reading: Reading, work: RunWork) -> list[Item]:
     data = work.source.read_run(work.index, work.run, verify=reading.verify)
+    return _items(reading, work.source, work.run.members, work.unpacked(), data)
+
+
+def _items(
+    reading: Reading,
+    source: ArchiveSource,
+    members: Sequence[Member],
+    entries: Sequence[FileEntry],
+    data: Sequence[bytes],
+) -> list[Item]:
     items: list[Item] = []
-    for member, entry, piece in zip(work.run.members, work.unpacked(), data, strict=True):
-        _check_entry(reading, work.source, member, entry, piece)
+    for member, entry, piece in zip(members, entries, data, strict=True):
+        _check_entry(reading, source, member, entry, piece)
         items.append((MemberBytes(piece, entry), entry))
     return items
 

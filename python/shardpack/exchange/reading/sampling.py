@@ -1,8 +1,14 @@
 """Which objects an iteration gives, in which order, and where it stands.
 
 Entries are gathered into *units*: an object, a shard, or neighbouring members of one archive.
-A reader of rank ``r`` takes every ``world_size``-th unit, so that readers share no archive and
-together have everything once; none is padded, so some may have one unit more than others.
+Units are dealt out in rounds: a reader of rank ``r`` takes the ``r``-th of ``world_size`` units, so
+that readers share no archive and together have everything once; none is padded. The last round may
+have fewer units than there are readers. Then the readers share each of its shards, unless its entry
+says that it has fewer members than there are readers: each takes a run of the members, with about
+the same number of bytes, and reads the index, the manifest inside and its own ranges. A shard
+without an index that fits goes to one reader as a whole, as all of them find alike; an index that
+is damaged is an error for all of them. The manifest, archives and indexes must stay what they are
+from the first reader on, or members may be missing or come twice.
 
 Without a shuffle, a *segment* is one unit. With one, units are put into a random order, all of them
 as long as they are no more than ``SHUFFLE_ENTRIES`` entries, else that many at a time; then the
@@ -33,6 +39,7 @@ __all__ = [
     "Order",
     "Position",
     "Segment",
+    "Share",
     "Unit",
     "as_file_entry",
     "iter_segments",
@@ -50,9 +57,26 @@ _WINDOW_UNITS: Final = 1024
 _WINDOW_MEMBERS: Final = 1 << 15
 # Neighbouring members of one archive that are planned at once.
 _MOST_NEIGHBOURS: Final = 1024
-_STATE_FORMAT: Final = "shardpack-position/1"
+_STATE_FORMAT: Final = "shardpack-position/2"
+# When readers did not share shards: several readers had other sequences.
+_OLD_STATE_FORMAT: Final = "shardpack-position/1"
 
 Kind = Literal["object", "shard", "members"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several readers takes of a shard.
+
+    Attributes:
+        part: Number of its part.
+        parts: How many parts there are.
+        takes_whole: Whether it takes all of the shard where that has no index.
+    """
+
+    part: int
+    parts: int
+    takes_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +87,13 @@ class Unit:
         kind: ``"object"``, ``"shard"`` (all members of it) or ``"members"`` (some of an archive).
         entries: One entry; several only for members.
         archive_key: Key of the archive; ``None`` for an object.
+        share: What this reader takes of a shard; ``None`` for all of it.
     """
 
     kind: Kind
     entries: tuple[ManifestEntry, ...]
     archive_key: str | None = None
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +180,8 @@ class Order:
         Raises:
             ValueError: It is no such dict, or belongs to another order.
         """
-        if state.get("format") != _STATE_FORMAT:
+        form = state.get("format")
+        if form not in {_STATE_FORMAT, _OLD_STATE_FORMAT}:
             raise ValueError(f"not a position of an iteration: {state!r}")
         for name in ("shuffle", "rank", "world_size", "expand_shards"):
             if state.get(name) != getattr(self, name):
@@ -162,6 +189,11 @@ class Order:
                     f"the position is that of {name}={state.get(name)!r}, "
                     f"not {getattr(self, name)!r}"
                 )
+        if form == _OLD_STATE_FORMAT and self.world_size > 1:
+            raise ValueError(
+                f"the position is that of an older version, whose {self.world_size} readers had"
+                " other shares: begin from the front"
+            )
         numbers: dict[str, int] = {}
         for name in ("segment", "work", "item", "delivered"):
             number = state.get(name)
@@ -225,12 +257,45 @@ def iter_segments(units: Iterable[Unit], order: Order, *, first: int = 0) -> Ite
     """
     if order.shuffle is not None:
         units = _shuffled(units, order.shuffle)
-    own = islice(units, order.rank, None, order.world_size)
+    own = _dealt(units, order)
     windows = ((unit,) for unit in own) if order.shuffle is None else _windows(own)
     for number, window in enumerate(windows):
         if number >= first:
             seed = None if order.shuffle is None else f"{order.shuffle}/{order.rank}/{number}"
             yield Segment(number, window, seed)
+
+
+def _dealt(units: Iterable[Unit], order: Order) -> Iterator[Unit]:
+    """Give the units of one reader, and its part of those that are shared."""
+    units = iter(units)
+    while True:
+        own: Unit | None = None
+        rest: list[Unit] = []
+        count = 0
+        for number, unit in enumerate(islice(units, order.world_size)):
+            count += 1
+            is_own = number == order.rank
+            if is_own:
+                own = unit
+            # Not more than this is kept of a round: other units may be large.
+            if _can_be_shared(unit, order.world_size):
+                share = Share(order.rank, order.world_size, is_own)
+                rest.append(replace(unit, share=share))
+            elif is_own:
+                rest.append(unit)
+        if count < order.world_size:
+            yield from rest
+            return
+        if own is not None:
+            yield own
+
+
+def _can_be_shared(unit: Unit, readers: int) -> bool:
+    """Tell by its entry whether a shard may have a member for each reader."""
+    if unit.kind != "shard":
+        return False
+    count: object = cast("ShardEntry", unit.entries[0]).get("count")
+    return not isinstance(count, int) or count >= readers
 
 
 def _shuffled(units: Iterable[Unit], seed: int) -> Iterator[Unit]:
@@ -279,7 +344,9 @@ def _member_count(unit: Unit) -> int:
     if unit.kind != "shard":
         return len(unit.entries)
     count = cast("ShardEntry", unit.entries[0]).get("count")
-    return count if isinstance(count, int) and count > 0 else 1
+    if not isinstance(count, int) or count <= 0:
+        return 1
+    return count if unit.share is None else -(-count // unit.share.parts)
 
 
 def as_file_entry(entry: ManifestEntry) -> FileEntry:

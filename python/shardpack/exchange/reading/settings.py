@@ -15,6 +15,7 @@ from shardpack.errors import (
 
 if TYPE_CHECKING:
     from shardpack.exchange.keys import Space
+    from shardpack.exchange.reading.left_out import LeftOutLog
 
 __all__ = ["SKIPPED", "OnError", "Reading"]
 
@@ -38,11 +39,13 @@ class Reading:
         space: The store and the prefix of its keys.
         verify: Compare with digests; sizes are compared in any case.
         on_error: ``"raise"``, or ``"skip"`` to leave out what cannot be read.
+        left_out: Told of members of shards that are no files.
     """
 
     space: Space
     verify: bool = True
     on_error: OnError = "raise"
+    left_out: LeftOutLog | None = None
 
     def may_skip(self, error: BaseException) -> bool:
         """Tell whether an error is that of one object, and such are left out.

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from shardpack.archive.left_out import LeftOutMembers, is_left_out
 from shardpack.checksum import crc32c
 from shardpack.errors import ObjectNotFoundError, S3ExchangeError, ShardReadError
 from shardpack.exchange.reading.delivery import (
@@ -18,6 +19,7 @@ from shardpack.exchange.reading.delivery import (
     mismatch,
 )
 from shardpack.exchange.reading.prefetch import IterationClosedError, Task
+from shardpack.exchange.reading.read_ahead import AHEAD_BYTES, ReadAhead
 from shardpack.exchange.reading.run_work import ITEM_BYTES
 from shardpack.exchange.shard.member_bytes import MemberBytes, member_info
 from shardpack.exchange.shard.member_entries import MemberEntries, check_manifest_size
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from shardpack.archive.reader import MemberBody, TarMember
     from shardpack.errors import IntegrityError
     from shardpack.exchange.reading.delivery import Item, Place
+    from shardpack.exchange.reading.left_out import LeftOutLog
     from shardpack.exchange.reading.prefetch import Lane
     from shardpack.exchange.reading.settings import Reading
     from shardpack.exchange.shard.source import ArchiveSource
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["stream_members_task", "stream_shard_task"]
 
 # What the decoder holds beside the members.
-_DECODER_BYTES: Final = 2 << 20
+_DECODER_BYTES: Final = (2 << 20) + AHEAD_BYTES
 _BATCH_BYTES: Final = 1 << 20
 _BATCH_ITEMS: Final = 256
 # Members that came before their turn.
@@ -63,7 +66,7 @@ def stream_shard_task(
     def run(lane: Lane[Delivery]) -> None:
         output = _Output(reading, source, place, lane)
         try:
-            _stream_shard(source, output)
+            _stream_shard(source, output, reading.left_out)
         except S3ExchangeError as error:
             output.flush()
             if not reading.may_skip(error):
@@ -76,13 +79,17 @@ def stream_shard_task(
     return Task(run, _DECODER_BYTES)
 
 
-def _stream_shard(source: ArchiveSource, output: _Output) -> None:
+def _stream_shard(source: ArchiveSource, output: _Output, left_out: LeftOutLog | None) -> None:
     manifest_path = source.internal_manifest_path
     entries = MemberEntries(source.archive_key, None, manifest_path)
-    with closing(source.stream()) as members:
+    with closing(source.stream(ahead=ReadAhead(output.lane))) as members:
         for member, data in members:
             output.lane.check()
             if not member.is_file:
+                if left_out is not None and is_left_out(member):
+                    noted = LeftOutMembers()
+                    noted.add(member)
+                    left_out.add(source.archive_key, noted.first, noted.count)
                 continue
             if member.path == manifest_path:
                 check_manifest_size(member.size, key=source.archive_key, path=manifest_path)
@@ -150,7 +157,7 @@ def _pass(
     early = _Early(path for path, _ in waiting)
     absent = {path for path, _ in waiting}
     given = 0
-    with closing(source.stream()) as members:
+    with closing(source.stream(ahead=ReadAhead(output.lane))) as members:
         for member, data in members:
             output.lane.check()
             if not member.is_file or not early.wants(member.path):

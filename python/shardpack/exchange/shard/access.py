@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from shardpack.archive.compression import ReadableCompression
+    from shardpack.archive.decoding import Ahead
     from shardpack.archive.reader import MemberBody, TarMember
     from shardpack.exchange.keys import Space
     from shardpack.storage.base import ObjectInfo
@@ -41,7 +42,19 @@ R = TypeVar("R")
 
 
 class StaleIndexError(Exception):
-    """The archive is not the one that its index was made for."""
+    """The archive is not the one that its index was made for.
+
+    Args:
+        archive_key: Key of the archive.
+        found: What the store says of it, where it may be a copy: it has the same length.
+
+    Attributes:
+        found: As above.
+    """
+
+    def __init__(self, archive_key: str, found: ObjectInfo | None = None) -> None:
+        super().__init__(archive_key)
+        self.found = found
 
 
 def same_version(expected: str | None, actual: str | None) -> bool:
@@ -81,6 +94,8 @@ class StoredArchive:
     Attributes:
         archive_key: As above.
         full_key: Its key in the store.
+        index_error: Why there was an index that could not be read when it was last looked for;
+            another reader may have been able to.
     """
 
     def __init__(
@@ -103,6 +118,7 @@ class StoredArchive:
         # Unknown yet, None where there is no index.
         self._index: ArchiveIndex | Literal["unknown"] | None = "unknown"
         self._is_cached = False
+        self.index_error: ShardReadError | None = None
 
     @property
     def compression(self) -> ReadableCompression | None:
@@ -138,8 +154,14 @@ class StoredArchive:
                 self._index = self._load_index()
         return self._index
 
-    def validated_index(self) -> ArchiveIndex | None:
+    def validated_index(self, *, verify: bool = True) -> ArchiveIndex | None:
         """Give the index if it is that of the archive as it is now, at the cost of one request.
+
+        One that leaves sparse members out is not given: whoever asks goes through all of them. For
+        an archive with another ETag than that of the index, see ``knows_all``.
+
+        Args:
+            verify: Whether all that is read will be compared with its digests.
 
         Raises:
             ObjectNotFoundError: There is no such archive.
@@ -147,16 +169,45 @@ class StoredArchive:
         """
 
         def compare(index: ArchiveIndex) -> ArchiveIndex | None:
-            self.check_index(index, self.head())
-            return index
+            self.check_current(index)
+            return index if self.knows_all(index, verify=verify) else None
 
         return self.by_index(compare, otherwise=lambda: None)
+
+    def knows_all(self, index: ArchiveIndex, *, verify: bool) -> bool:
+        """Tell whether an index may stand for all of the archive, in lists and in iterations.
+
+        One of an archive with another ETag may, where the entry has the BLAKE3 hash that the index
+        has: then it tells what the archive should be, and digests show what it is.
+
+        Args:
+            index: The index, which fits the archive as far as ``check_index`` tells.
+            verify: Whether all that is read will be compared with its digests.
+        """
+        if index.doubtful:
+            # Without checksums of chunks nothing proves a part of a large member.
+            has_checksums = index.chunks.checksums is not None
+            return verify and has_checksums and self.is_vouched(index) and not index.sparse
+        return not index.sparse
+
+    def is_vouched(self, index: ArchiveIndex) -> bool:
+        """Tell whether the entry says that the archive is the one that an index was made for.
+
+        Args:
+            index: The index.
+        """
+        return index.blake3 is not None and self._entry.get("blake3") == index.blake3.hex()
 
     def by_index(self, call: Callable[[ArchiveIndex], R], *, otherwise: Callable[[], R]) -> R:
         """Do something by the index; if that does not fit or what it reads is damaged, once more.
 
+        Where the archive has the length that the index knows and another ETag, both may have been
+        copied together: then it is done with an index that is ``doubtful``, and otherwise if
+        anything differs.
+
         Args:
-            call: What to do; raises ``StaleIndexError`` where the index does not fit the archive.
+            call: What to do; raises ``StaleIndexError`` where the index does not fit the archive,
+                or is doubtful and nothing that is read would prove it.
             otherwise: What to do where no index fits.
         """
         index = self.index()
@@ -165,10 +216,10 @@ class StoredArchive:
         was_cached = self._is_cached
         try:
             return call(index)
-        except StaleIndexError:
+        except StaleIndexError as error:
             self._forget()
             if not was_cached:
-                return otherwise()
+                return self._by_doubtful(index, error.found, call, otherwise)
         except (IntegrityError, ShardReadError):
             # Bytes that were changed on their way come right the second time.
             self._forget()
@@ -177,9 +228,34 @@ class StoredArchive:
             return otherwise()
         try:
             return call(index)
-        except StaleIndexError:
+        except StaleIndexError as error:
             self._forget()
+            return self._by_doubtful(index, error.found, call, otherwise)
+
+    def _by_doubtful(
+        self,
+        index: ArchiveIndex,
+        found: ObjectInfo | None,
+        call: Callable[[ArchiveIndex], R],
+        otherwise: Callable[[], R],
+    ) -> R:
+        if found is None or found.etag is None:
             return otherwise()
+        doubtful = index.doubted(found.etag)
+        try:
+            result = call(doubtful)
+        except StaleIndexError:
+            return otherwise()
+        except (IntegrityError, ShardReadError):
+            if self.is_vouched(index):
+                # The archive is not what its entry says; reading it in another way changes nothing.
+                raise
+            return otherwise()
+        self._index = doubtful
+        self._is_cached = False
+        if self._caches:
+            CACHE.put(self._url, self._index_key, doubtful)
+        return result
 
     def fetch(self, index: ArchiveIndex, start: int, end: int) -> memoryview:
         """Read a range of the stored archive, of the version that an index was made for.
@@ -194,18 +270,8 @@ class StoredArchive:
             ObjectNotFoundError: There is no such archive.
             ShardReadError: It ends before.
         """
-        try:
-            body = self._get_range(index, start, end)
-        except PreconditionFailedError as error:
-            if index.etag is None or self.head().etag is not None:
-                raise StaleIndexError(self.archive_key) from error
-            # The store told a tag once, or another one did, and it shows none. The size and the
-            # digests of the index tell whether it fits.
-            index.etag = None
-            body = self._get_range(index, start, end)
-        with body:
-            # First: what an index claims may be more than there is, or than memory holds.
-            self.check_index(index, body.info)
+        # First: what an index claims may be more than there is, or than memory holds.
+        with self.open_range(index, start, end) as body:
             size = end - start
             if size < _MAPPED_BYTES:
                 data = memoryview(bytearray(size))
@@ -219,6 +285,39 @@ class StoredArchive:
                 offset=start,
             )
         return data
+
+    def open_range(self, index: ArchiveIndex, start: int, end: int) -> ObjectBody:
+        """Ask for a range, as ``fetch`` does, to be read from the front.
+
+        Args:
+            index: The index.
+            start: First byte.
+            end: First byte after the range.
+
+        Returns:
+            Its bytes, fewer where the archive ends before.
+
+        Raises:
+            StaleIndexError: The archive is another one.
+            ObjectNotFoundError: There is no such archive.
+        """
+        try:
+            body = self._get_range(index, start, end)
+        except PreconditionFailedError as error:
+            info = None if index.etag is None else self.head()
+            if info is None or info.etag is not None:
+                is_copy = info is not None and info.size == index.stored_size
+                raise StaleIndexError(self.archive_key, info if is_copy else None) from error
+            # The store told a tag once, or another one did, and it shows none. The size and the
+            # digests of the index tell whether it fits.
+            index.etag = None
+            body = self._get_range(index, start, end)
+        try:
+            self.check_index(index, body.info)
+        except BaseException:
+            body.close()
+            raise
+        return body
 
     def _get_range(self, index: ArchiveIndex, start: int, end: int) -> ObjectBody:
         try:
@@ -242,14 +341,33 @@ class StoredArchive:
             StaleIndexError: It is not the one of the index.
         """
         self._check_size(info)
-        if info.size != index.stored_size or not same_version(index.etag, info.etag):
+        if info.size != index.stored_size:
             raise StaleIndexError(self.archive_key)
+        if not same_version(index.etag, info.etag):
+            raise StaleIndexError(self.archive_key, info)
         digest = None if index.blake3 is None else index.blake3.hex()
         recorded = self._entry.get("blake3")
         if digest is None or recorded is None:
             self._check_etag(info)
         elif digest != recorded:
             raise self._mismatch("blake3", recorded, digest)
+
+    def check_current(self, index: ArchiveIndex) -> None:
+        """Compare the archive as it is now with its entry and its index.
+
+        Args:
+            index: The index.
+
+        Raises:
+            ObjectNotFoundError: There is no such archive.
+            IntegrityError: As ``check_index``.
+            StaleIndexError: As ``check_index``.
+        """
+        info = self.head()
+        self.check_index(index, info)
+        if index.etag and info.etag and index.etag != info.etag:
+            # Tags of two forms: whether they are of one version, only the store can tell.
+            self.open_range(index, 0, 1).close()
 
     def head(self) -> ObjectInfo:
         """Tell what the store knows about the archive.
@@ -262,8 +380,13 @@ class StoredArchive:
         except ObjectNotFoundError as error:
             raise ObjectNotFoundError(self.archive_key) from error
 
-    def stream(self) -> Generator[tuple[TarMember, MemberBody], None, None]:
+    def stream(
+        self, *, ahead: Ahead | None = None
+    ) -> Generator[tuple[TarMember, MemberBody], None, None]:
         """Give all members in one pass; close the iterator to end it early.
+
+        Args:
+            ahead: As in ``iter_archive``.
 
         Yields:
             Each member with its body, which can be read until the next one is asked for.
@@ -274,7 +397,8 @@ class StoredArchive:
             ShardReadError: It is damaged or cut short.
         """
         with self._get() as body:
-            yield from iter_archive(self._verified(body), self.compression, key=self.archive_key)
+            stored = self._verified(body)
+            yield from iter_archive(stored, self.compression, key=self.archive_key, ahead=ahead)
 
     def replaced(self, index: ArchiveIndex) -> IntegrityError:
         """Make the error of an archive that changed after reading it was begun.
@@ -298,9 +422,10 @@ class StoredArchive:
         """
         if write:
             self._objects.put(self._index_key, index.to_bytes(), content_type=_INDEX_TYPE)
-        self._index = index
         self._is_cached = False
-        CACHE.put(self._url, self._index_key, index)
+        self._index = index if index.seekable else None
+        if index.seekable:
+            CACHE.put(self._url, self._index_key, index)
 
     def _get(self) -> ObjectBody:
         try:
@@ -353,13 +478,19 @@ class StoredArchive:
 
     def _load_index(self) -> ArchiveIndex | None:
         self._is_cached = False
+        self.index_error = None
         try:
-            index = ArchiveIndex.from_bytes(self._index_bytes(), key=self._index_key)
+            try:
+                index = self._get_index()
+            except ShardReadError:
+                # Bytes that were changed on their way come right the second time.
+                index = self._get_index()
         except ObjectNotFoundError:
             return None
         except ShardReadError as error:
             # The archive itself may be sound, and reading it as a stream will tell.
             _log.warning("%s; the archive is read as a stream", error)
+            self.index_error = error
             return None
         if not index.seekable:
             return None
@@ -367,11 +498,11 @@ class StoredArchive:
             CACHE.put(self._url, self._index_key, index)
         return index
 
-    def _index_bytes(self) -> bytes:
+    def _get_index(self) -> ArchiveIndex:
         with self._objects.get(self._index_key) as body:
             if body.info.size > MAX_INDEX_SIZE:
                 raise ShardReadError(f"an index of {body.info.size} bytes", key=self._index_key)
-            return body.read()
+            return ArchiveIndex.from_bytes(body.read(), key=self._index_key)
 
     def _forget(self) -> None:
         CACHE.drop(self._url, self._index_key)

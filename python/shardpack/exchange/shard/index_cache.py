@@ -15,7 +15,7 @@ __all__ = ["CACHE", "IndexCache", "index_weight"]
 _CACHE_BYTES: Final = 32 << 20
 # What an index takes in memory: measured on parsed indexes of short paths.
 _MEMBER_BYTES: Final = 400
-_CHUNK_BYTES: Final = 120
+_CHUNK_BYTES: Final = 24
 _FIXED_BYTES: Final = 4 << 10
 
 

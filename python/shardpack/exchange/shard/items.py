@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shardpack.archive.member_path import check_member_path
@@ -88,8 +89,10 @@ def prepare_item(item: ShardItem, spool: Spool, *, hold: bool) -> PreparedItem:
         UnsafePathError: Its member path leads out of its folder, or its file is none.
         OSError: Its file cannot be looked up.
         ValueError: It has no member path, or another size than it says.
-        TypeError: Its source is none of the above.
+        TypeError: It is no dict, or its source is none of the above.
     """
+    if not isinstance(item, Mapping):
+        raise TypeError(f"a shard item is a dict with member_path and source, got {item!r:.80}")
     if "member_path" not in item or "source" not in item:
         missing = "member_path" if "member_path" not in item else "source"
         raise ValueError(f"shard item without {missing}: {_told(item)}")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import chain
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from shardpack.errors import InvalidManifestError, ShardReadError
-from shardpack.exchange.manifest.lines import check_entry, parse_line
+from shardpack.exchange.manifest.lines import check_entry, iter_blocks, parse_line
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
     from shardpack.exchange.types import FileEntry, ManifestEntry
 
 __all__ = ["MOST_MANIFEST_BYTES", "MemberEntries", "check_manifest_size", "parse_member_line"]
 
 # It is held while its archive is read; one of a million members has some 250 MiB.
 MOST_MANIFEST_BYTES: Final = 1 << 30
+
+# What is parsed ahead of the members.
+_PIECE_BYTES: Final = 32 << 10
 
 _LINE: Final = re.compile(rb"\S[^\n]*")
 
@@ -36,8 +41,22 @@ def check_manifest_size(size: int, *, key: str, path: str) -> None:
         raise ShardReadError(f"internal manifest of {size} bytes", key=key, member=path)
 
 
+class _Pieces:
+    """A text as a stream, which gives little at a time: most of it waits long for its members."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._at = 0
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._text[self._at : self._at + min(size, _PIECE_BYTES)]
+        self._at += len(piece)
+        # Line ends alone are no entries, and many at once.
+        return piece if piece.strip(b"\n") else piece[:1]
+
+
 class MemberEntries:
-    """Entries by the paths of members. Lines are parsed when their member is asked for.
+    """Entries by the paths of members. Lines are parsed some hundred ahead of their members.
 
     Members are mostly asked for in the order of the lines; then no table is made. Otherwise it has
     the text of each line, not what it says, which would take several times the memory.
@@ -52,9 +71,12 @@ class MemberEntries:
         self._archive_key = archive_key
         self._path = path
         self._has_manifest = text is not None
-        # One after another: the list of all of them takes more memory than the text.
-        self._lines = (found.group() for found in _LINE.finditer(text or b""))
-        self._next = next(self._lines, None)
+        self._text = text or b""
+        self._entries = self._in_order()
+        # The entry that comes next, and how many were taken before it.
+        self._next: dict[str, Any] | None = None
+        self._taken = 0
+        self._failure: ShardReadError | None = None
         self._by_path: dict[str, bytes] | None = None
 
     def take(self, member_path: str, size: int) -> FileEntry:
@@ -89,21 +111,54 @@ class MemberEntries:
         """Give the path of a member that the manifest names and nobody took."""
         if self._by_path is not None:
             return next(iter(self._by_path), None)
-        return None if self._next is None else self._path_of(self._parse(self._next))
+        entry = self._peek()
+        return None if entry is None else self._path_of(entry)
 
     def _find(self, member_path: str) -> dict[str, Any] | None:
         if self._by_path is None:
-            if self._next is None:
+            entry = self._peek()
+            if entry is None:
                 return None
-            entry = self._parse(self._next)
             if self._path_of(entry) == member_path:
-                self._next = next(self._lines, None)
+                self._next = None
+                self._taken += 1
                 return entry
+            self._entries.close()
             self._by_path = {
-                self._path_of(self._parse(line)): line for line in chain((self._next,), self._lines)
+                self._path_of(self._parse(line)): line for line in self._lines(self._taken)
             }
         line = self._by_path.pop(member_path, None)
         return None if line is None else self._parse(line)
+
+    def _peek(self) -> dict[str, Any] | None:
+        if self._failure is not None:
+            raise self._failure
+        if self._next is None:
+            try:
+                self._next = next(self._entries, None)
+            except ShardReadError as error:
+                # What comes after it cannot be told from the end by whoever asks again.
+                self._failure = error
+                raise
+        return self._next
+
+    def _in_order(self) -> Generator[dict[str, Any], None, None]:
+        given = 0
+        try:
+            for block in iter_blocks(_Pieces(self._text)):
+                for entry in block.entries:
+                    if entry["kind"] != "file":
+                        raise self._of_another_kind(entry)
+                    given += 1
+                    yield cast("dict[str, Any]", entry)
+        except InvalidManifestError:
+            # Old archives have lines that are read one by one.
+            yield from map(self._parse, self._lines(given))
+
+    def _lines(self, first: int) -> Iterator[bytes]:
+        # One after another: the list of all of them takes more memory than the text.
+        lines = (found.group() for found in _LINE.finditer(self._text))
+        return islice(lines, first, None)
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
@@ -111,8 +166,11 @@ class MemberEntries:
         except InvalidManifestError as error:
             raise self._bad(str(error)) from error
         if entry["kind"] != "file":
-            raise self._bad(f"an entry of kind {entry['kind']!r}")
+            raise self._of_another_kind(entry)
         return entry
+
+    def _of_another_kind(self, entry: Mapping[str, Any]) -> ShardReadError:
+        return self._bad(f"an entry of kind {entry['kind']!r}")
 
     @staticmethod
     def _path_of(entry: dict[str, Any]) -> str:

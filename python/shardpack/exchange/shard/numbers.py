@@ -52,7 +52,7 @@ class ShardNumbers:
         """
         if self._last is None:
             self._last = self._highest()
-        conditional = self._space.objects.conditional_writes
+        conditional = self._space.honours_conditions(f"{self._prefix}/shard")
         while True:
             self._last += 1
             name = f"{self._prefix}/shard-{self._last:06d}"

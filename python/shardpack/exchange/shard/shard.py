@@ -175,7 +175,7 @@ class Shard:
 
     @staticmethod
     def create_archive(
-        items: Sequence[ShardItem],
+        shard_items: Sequence[ShardItem],
         archive_key: str,
         *,
         format: str = "tar",  # noqa: A002 - a documented name
@@ -187,7 +187,7 @@ class Shard:
         """Make an archive without storing it.
 
         Args:
-            items: The items.
+            shard_items: The items.
             archive_key: Key that it will have; the keys of its members begin with it.
             format: ``"tar"``.
             compression: ``None``, ``"gzip"``, ``"zstd"`` or ``"s4"``.
@@ -209,7 +209,7 @@ class Shard:
             entry = put_archive(
                 space,
                 archive_key,
-                items,
+                shard_items,
                 compression=cast("ReadableCompression | None", compression),
                 internal_manifest_path=internal_manifest_path,
             )

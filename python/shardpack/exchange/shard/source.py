@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from shardpack.archive.compression import compression_of_key
@@ -14,6 +15,7 @@ from shardpack.exchange.bodies import ArchiveMemberBody
 from shardpack.exchange.shard.access import StaleIndexError, StoredArchive
 from shardpack.exchange.shard.member_bytes import MemberBytes, member_info
 from shardpack.exchange.shard.member_runs import check_members, plan_runs, read_run
+from shardpack.exchange.shard.proof import read_with_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,13 +36,23 @@ class ArchiveSource(StoredArchive):
     """An archive in a store, whose members are read one by one.
 
     With an index beside it (``<archive>.shardindex``), a member costs one range of the archive, and
-    the index once for a process. The index is used only for the version of the archive that it was
-    made for: each read asks for that ETag and compares the size. An archive that was replaced has
-    its index read again, once, and is read as a stream after that.
+    the index once for a process. The index is used for the version of the archive that it was made
+    for: each read asks for that ETag and compares the size. An archive that was replaced has its
+    index read again, once, and is read as a stream after that.
+
+    An archive that was copied together with its index has another ETag. Then its size must be the
+    one that the index knows, and each read asks for the ETag that is there now. With an entry that
+    has the BLAKE3 hash of the index all works as before: all that is read is compared with digests,
+    and what differs is refused. Without one, a member of up to 8 MiB is read by its range if its
+    header stands in front of it and its chunks and bytes have the digests of the index; where they
+    have not, where there is no such member, where it is larger or its name needs more than one
+    header of another program, and for lists, the archive is read as a stream.
 
     Without an index, each call is one pass over the archive, which ends at the member that it looks
     for: of several members with one path the first is found, while an index knows the last, as
-    ``tar`` does. Memory is bounded by some mebibytes and by small members in either case.
+    ``tar`` does. Memory is bounded by some mebibytes and by small members in either case. An index
+    leaves sparse members out: these, and all members of an archive that has some, are read by a
+    pass too, while the others of them are still read by range where they are asked for by path.
 
     Args:
         space: The store and the prefix of its keys.
@@ -238,15 +250,29 @@ class ArchiveSource(StoredArchive):
 
     def _open_indexed(self, index: ArchiveIndex, member_path: str) -> ArchiveMemberBody:
         member = index.member(member_path)
+        if index.doubtful and not self.knows_all(index, verify=True):
+            return self._open_doubtful(index, member)
         if member is None or not member.size or member.size > LARGE_BYTES:
             # Nothing of the archive is read here, so it must be asked for its version.
-            self.check_index(index, self.head())
+            self.check_current(index)
         if member is None:
+            if index.sparse:
+                return self._open_streamed(member_path)
             raise ObjectNotFoundError(self.virtual_key(member_path))
         if member.size > LARGE_BYTES:
             return self.open_large(index, member)
         (run,) = plan_runs(index, [member], limits=iter(lambda: LARGE_BYTES, 0))
         return MemberBytes(self.read_first(index, run), self._member_entry(member))
+
+    def _open_doubtful(self, index: ArchiveIndex, member: Member | None) -> ArchiveMemberBody:
+        """Open a member of what may be another archive than that of the index."""
+        if member is None or member.blake3 is None or member.size > LARGE_BYTES:
+            # Nothing that is read could prove that there is none, and only the last byte of a
+            # large one that it is the right one.
+            raise StaleIndexError(self.archive_key)
+        fetch = partial(self.fetch, index)
+        data = read_with_header(index, member, fetch, key=self.archive_key)
+        return MemberBytes(data, self._member_entry(member))
 
     def _open_streamed(self, member_path: str) -> ArchiveMemberBody:
         with ExitStack() as stack:

@@ -11,7 +11,7 @@ from shardpack.exchange.keys import is_shard_key, split_virtual_key
 from shardpack.exchange.manifest.walk import MetManifest, walk_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from shardpack.errors import StorageError
     from shardpack.exchange.keys import Space
@@ -140,12 +140,15 @@ def delete_manifest(
     delete_manifests: bool = True,
     dedupe: bool = True,
     dry_run: bool = False,
+    force: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> DeleteReport:
     """Remove all that a manifest names, the manifests it refers to, and at last the manifest.
 
-    Where something could not be removed, the manifests stay, so that the call can be repeated.
-    A member of an archive cannot be removed alone: archives that entries name only by their
-    members stay, and stand among the errors.
+    All manifests are read first: where one that is referred to is missing or cannot be read,
+    nothing is removed, and the errors name it. Where something could not be removed, the manifests
+    stay, so that the call can be repeated. A member of an archive cannot be removed alone:
+    archives that entries name only by their members stay, and stand among the errors.
 
     Args:
         space: Where it lies.
@@ -153,6 +156,9 @@ def delete_manifest(
         delete_manifests: Remove the manifests too.
         dedupe: Remove, and count, each key once however often it is named.
         dry_run: Remove nothing, count only.
+        force: Remove what can be found in spite of manifests that are missing, as after a removal
+            that was interrupted, or cannot be read; in the second case all manifests stay.
+        tell: Called with the key of each object, archive and manifest that went, or would go.
 
     Returns:
         How many went, and what did not, with the reason, by key.
@@ -160,16 +166,44 @@ def delete_manifest(
     Raises:
         ManifestNotFoundError: There is no such manifest.
     """
-    return _Removal(space, dedupe=dedupe, dry_run=dry_run).run(
+    if not isinstance(manifest, str) and iter(manifest) is manifest:
+        # They are needed twice.
+        manifest = list(manifest)
+    unread = {} if force else _unread(space, manifest)
+    if unread:
+        return {
+            "deleted_object_count": 0,
+            "deleted_archive_count": 0,
+            "deleted_manifest_count": 0,
+            "errors": unread,
+        }
+    return _Removal(space, dedupe=dedupe, dry_run=dry_run, tell=tell).run(
         manifest, delete_manifests=delete_manifests
     )
+
+
+def _unread(space: Space, manifest: ManifestRef) -> dict[str, str]:
+    """Give the manifests that are referred to and cannot be read, with the reasons."""
+    errors: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for _ in walk_manifest(space, manifest, errors=errors, missing=missing, unsafe={}):
+        pass
+    return {**errors, **missing}
 
 
 class _Removal:
     """One removal of a manifest: what went so far, and what did not."""
 
-    def __init__(self, space: Space, *, dedupe: bool, dry_run: bool) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        dedupe: bool,
+        dry_run: bool,
+        tell: Callable[[str], object] | None,
+    ) -> None:
         self._space = space
+        self._tell = tell or (lambda _: None)
         self._seen: set[str] | None = set() if dedupe else None
         self._dry_run = dry_run
         self._objects = 0
@@ -251,8 +285,10 @@ class _Removal:
                 self._errors[key] = str(failed)
             elif is_archive:
                 self._archives.add(full)
+                self._tell(key)
             else:
                 self._objects += 1
+                self._tell(key)
 
     def _remove_manifests(self, manifests: dict[int, list[str]]) -> int:
         """Remove manifests, each after those that it refers to: what stays can be found again."""
@@ -263,6 +299,9 @@ class _Removal:
             if not self._dry_run:
                 failures = self._space.objects.delete_many(fulls)
             gone += len(fulls) - len(failures)
+            for full, key in fulls.items():
+                if full not in failures:
+                    self._tell(key)
             if failures:
                 self._errors.update({fulls[full]: str(error) for full, error in failures.items()})
                 break

@@ -2,56 +2,76 @@
 
 Only names that this package gives are looked at: parts and levels of manifests, shards called after
 their plan, indexes beside archives, loose objects of a pack, unfinished uploads. What a manifest
-below the prefix refers to is no garbage, and neither is what is young: a run may be about to
-publish it. A manifest that cannot be read might refer to anything, so that nothing is garbage
-until it can. Manifests are told by their extension; where something else stands beside what seems
-to be garbage, its first line decides.
+below the prefix refers to is no garbage.
+
+**Grace.** Neither is what is younger than the grace period: a run may be about to publish it. Nor
+what may have been referred to within that time, as readers that began before a compaction still
+need the old parts: where all parts of a manifest are new, it may have been written anew since the
+oldest of them, and what it named before stays as long. Both are told by the clock of the store.
+
+**What is no manifest.** Manifests are told by their extension, ``.jsonl``, which lines of data have
+too; where something else stands beside what seems to be garbage, its beginning decides. What has
+the extension and cannot be read as a manifest is one of three things:
+
+* A damaged manifest, where a line is an entry, or is cut off or broken and begins like one. It may
+  have referred to anything: ``InvalidManifestError``, nothing is garbage.
+* Somebody's data, where there are lines of JSON of other shapes, or text. They refer to nothing and
+  are passed over.
+* Undecided, where there is nothing to tell it by: no bytes at all, something that is no text, an
+  object cut off within its only line, objects with the ``kind`` of an entry and without its key,
+  text that quotes an entry. What lies in its folder, and below, stays.
+
+A file that a manifest names is data, whatever it holds, unless one refers to it as a manifest.
 """
 
 from __future__ import annotations
 
-import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from shardpack.archive.index import INDEX_SUFFIX
-from shardpack.errors import InvalidManifestError, ObjectNotFoundError, StorageError
-from shardpack.exchange.keys import is_manifest_key, is_shard_key, split_virtual_key
-from shardpack.exchange.manifest.lines import iter_lines, parse_line
-from shardpack.exchange.manifest.reading import LISTED, iter_entries
-from shardpack.exchange.packing.plan import is_our_loose, is_our_shard
+from shardpack.errors import ObjectNotFoundError, StorageError
+from shardpack.exchange.keys import is_manifest_key, is_shard_key
+from shardpack.exchange.report import Report
+from shardpack.exchange.upkeep.likeness import likeness_of_text
+from shardpack.exchange.upkeep.names import GarbageKind, Listing, folder_of, homes_of, is_root_key
+from shardpack.exchange.upkeep.references import References
 from shardpack.frame import SIDECAR_SUFFIX
+from shardpack.progress import progress_callback
 from shardpack.storage.base import Upload
+from shardpack.storage.clock import time_of
 from shardpack.storage.transfer import parallel_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from shardpack.exchange.keys import Space
-    from shardpack.exchange.types import ManifestEntry
+    from shardpack.exchange.upkeep.likeness import Likeness
+    from shardpack.progress import Progress
     from shardpack.storage.base import ObjectInfo
 
-__all__ = ["Garbage", "Swept", "collect", "find_garbage", "is_root_key", "sweep"]
+__all__ = [
+    "GRACE_S",
+    "Garbage",
+    "GarbageReport",
+    "Swept",
+    "collect",
+    "find_garbage",
+    "is_root_key",
+    "survey",
+    "sweep",
+]
 
-GarbageKind = Literal["part", "level", "shard", "index", "object", "upload"]
+GRACE_S: Final = 86_400.0
+"""What is younger, in seconds, is no garbage unless the caller says otherwise."""
 
-_DAY_S: Final = 86_400.0
-_STAMP = r"\d{8}-\d{6}"
-_PART = re.compile(
-    rf"(?:.*/)?manifests/(?:part-{_STAMP}-[0-9a-f]{{8}}"
-    rf"|[^/]+\.parts(?:-[^/]+)?/part-{_STAMP}-\d{{6}}-[0-9a-f]{{8}})\.jsonl"
-)
-_LEVEL = re.compile(rf"(?:.*/)?manifests/level\d+-{_STAMP}-[0-9a-f]{{8}}\.jsonl")
-# What a manifest and its shards, parts and objects lie in, each in a folder of its own.
-_HOME = re.compile(r"((?:.*/)?)(?:manifests|shards|objects)/.*", re.DOTALL)
-_FIRST_LINE: Final = 64 << 10
+_SNIFFED_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Garbage:
+class Garbage(Report):
     """Something that nothing refers to.
 
     Attributes:
@@ -73,6 +93,28 @@ class Garbage:
 
 
 @dataclass(frozen=True, slots=True)
+class GarbageReport(Report):
+    """What a search for garbage found.
+
+    Attributes:
+        garbage: What may go: first parts and levels, then archives and objects, indexes, uploads.
+        young: What nothing refers to, and what stays as it, or the manifest that may have named
+            it, was written within the grace period.
+        withheld: What nothing refers to, and what stays because of ``undecided``.
+        foreign: Keys of what is called like a manifest and holds other lines or text. They were
+            passed over.
+        undecided: Keys of what is called like a manifest, and of which nobody can tell whether it
+            was one.
+    """
+
+    garbage: tuple[Garbage, ...]
+    young: tuple[Garbage, ...]
+    withheld: tuple[Garbage, ...]
+    foreign: tuple[str, ...]
+    undecided: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Swept:
     """What became of garbage.
 
@@ -85,115 +127,50 @@ class Swept:
     failures: dict[str, StorageError]
 
 
-def find_garbage(space: Space, prefix: str, *, older_than_s: float = _DAY_S) -> list[Garbage]:
-    """Find what no manifest below a prefix refers to.
-
-    Manifests below the prefix and right in the folders above it are read, others are not: choose
-    the prefix so that these are all that refer to what lies below it. Choose the age above the
-    time that a run takes from its first shard to its manifest.
+def find_garbage(space: Space, prefix: str, *, older_than_s: float = GRACE_S) -> list[Garbage]:
+    """Find what no manifest below a prefix refers to; ``survey`` tells also what stays, and why.
 
     Args:
         space: The store.
         prefix: The folder, ``""`` for all.
-        older_than_s: Leave what is younger, in seconds.
+        older_than_s: The grace period in seconds, see ``survey``.
 
     Returns:
-        The garbage: first parts and levels, then archives, indexes, objects and uploads.
+        The garbage.
 
     Raises:
-        InvalidManifestError: A manifest cannot be read; nothing is garbage then.
+        InvalidManifestError: As ``survey``, like the others.
+    """
+    return list(survey(space, prefix, older_than_s=older_than_s).garbage)
+
+
+def survey(
+    space: Space, prefix: str, *, older_than_s: float = GRACE_S, progress: Progress = None
+) -> GarbageReport:
+    """Look for what no manifest below a prefix refers to.
+
+    Manifests below the prefix and right in the folders above it are read, others are not: choose
+    the prefix so that these are all that refer to what lies below it.
+
+    Args:
+        space: The store.
+        prefix: The folder, ``""`` for all.
+        older_than_s: The grace period in seconds. Choose it above the time that a run takes from
+            its first shard to its manifest, and above that of the longest reader. With 0 nothing
+            stays for being young: only where nobody writes or reads.
+        progress: Called with the number of objects listed and manifests read so far, or an object
+            with tqdm's ``update``.
+
+    Returns:
+        What may go, and what stays.
+
+    Raises:
+        ValueError: The grace period is negative, or no number.
+        InvalidManifestError: A manifest is damaged; nothing is garbage then.
         ManifestNotFoundError: A manifest refers to one that is not there; likewise.
         StorageError: The store refused.
     """
-    before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    folder = space.full_prefix(f"{prefix}/") if prefix.strip("/") else space.full_prefix("")
-    # The listing comes first: what is referred to later was young then, or is seen by `sweep`.
-    found = _Listing(space, folder)
-    references = _References(space, found.names())
-    references.read([*found.roots, *_roots_above(space, folder)])
-
-    def old() -> list[tuple[ObjectInfo, GarbageKind]]:
-        return [
-            (info, kind)
-            for info, kind in found.unreferred(references.referred, space)
-            if info.last_modified is not None and info.last_modified <= before
-        ]
-
-    rows = old()
-    unnamed = list(_roots_beside(space, {info.key for info, _ in rows}))
-    if unnamed:
-        references.read(unnamed)
-        rows = old()
-    references.require_readable()
-    garbage = [
-        Garbage(space.relative(info.key), kind, info.size, info.last_modified, prefix)
-        for info, kind in rows
-    ]
-    garbage.extend(
-        Garbage(space.relative(upload.key), "upload", 0, upload.initiated, prefix, upload.upload_id)
-        for upload in space.objects.iter_uploads(folder)
-        if upload.initiated is not None and upload.initiated <= before and space.holds(upload.key)
-    )
-    return garbage
-
-
-def is_root_key(key: str) -> bool:
-    """Tell by its key whether something is a manifest that stands for itself.
-
-    Args:
-        key: The key.
-    """
-    is_part = _PART.fullmatch(key) or _LEVEL.fullmatch(key)
-    return is_manifest_key(key) and not is_part and not is_our_loose(key)
-
-
-def _roots_above(space: Space, folder: str) -> Iterator[str]:
-    """Give the manifests in the folders that a folder lies in, such as that of ``shards/``."""
-    names = folder.rstrip("/").split("/")
-    floor = space.full_prefix("")
-    for depth in range(len(names)):
-        above = "".join(f"{name}/" for name in names[:depth])
-        if not above.startswith(floor):
-            continue
-        for found in space.objects.list_level(above):
-            if not isinstance(found, str) and is_root_key(found.key):
-                yield found.key
-
-
-def _roots_beside(space: Space, garbage: set[str]) -> Iterator[str]:
-    """Give the manifests that are not called like one, where what would be garbage lies."""
-    homes = {found[1] for found in map(_HOME.fullmatch, garbage) if found is not None}
-    candidates = (
-        info
-        for home in sorted(homes)
-        for info in space.objects.list_level(home)
-        if not isinstance(info, str)
-        and info.size
-        and space.holds(info.key)
-        and not (is_manifest_key(info.key) or is_shard_key(info.key))
-        and not info.key.endswith((INDEX_SUFFIX, SIDECAR_SUFFIX))
-    )
-    workers = space.objects.concurrency
-    for info, is_one in parallel_map(partial(_sniffed, space), candidates, workers=workers):
-        if is_one:
-            yield info.key
-
-
-def _sniffed(space: Space, info: ObjectInfo) -> tuple[ObjectInfo, bool]:
-    """Tell whether an object begins with an entry of a manifest."""
-    try:
-        data = space.objects.read(info.key, start=0, end=min(info.size, _FIRST_LINE)).lstrip()
-    except ObjectNotFoundError:
-        return info, False
-    line, end, _ = data.partition(b"\n")
-    if not end and len(data) < info.size:
-        # The line goes on: what may be a manifest is read as one.
-        return info, line.startswith(b"{") and b'"kind"' in line
-    try:
-        parse_line(line)
-    except InvalidManifestError:
-        return info, False
-    return info, True
+    return _survey(space, prefix, older_than_s, _counted(progress))
 
 
 def collect(
@@ -210,31 +187,34 @@ def collect(
         What could not be removed, by key.
 
     Raises:
-        InvalidManifestError: As ``find_garbage``, like the others; nothing was removed.
+        InvalidManifestError: As ``survey``, like the others; nothing was removed.
     """
     return {} if dry_run else sweep(space, found).failures
 
 
-def sweep(space: Space, found: Iterable[Garbage]) -> Swept:
+def sweep(space: Space, found: Iterable[Garbage], *, progress: Progress = None) -> Swept:
     """Remove garbage, and tell what went. All is looked up again first, as ``collect`` does.
 
     Args:
         space: The store.
         found: What ``find_garbage`` gave.
+        progress: Called as by ``survey``, and with the number of removed objects on top.
 
     Returns:
         What is gone, and what could not be removed.
 
     Raises:
-        InvalidManifestError: As ``find_garbage``, like the others; nothing was removed.
+        InvalidManifestError: As ``survey``, like the others; nothing was removed.
     """
     wanted = list(found)
+    tell = _counted(progress)
     still: set[Garbage] = set()
     for prefix in dict.fromkeys(item.prefix for item in wanted):
-        still.update(find_garbage(space, prefix, older_than_s=0))
+        # Of its age each was found worthy before; to be the same it must not be written since.
+        still.update(_survey(space, prefix, 0, tell).garbage)
     going = [item for item in wanted if item in still]
     keys = {space.full(item.key): item.key for item in going if item.upload_id is None}
-    refused = space.objects.delete_many(keys)
+    refused = space.objects.delete_many(_told(keys, tell))
     failures = {keys[full]: error for full, error in refused.items()}
     for item in going:
         if item.upload_id is not None:
@@ -243,162 +223,238 @@ def sweep(space: Space, found: Iterable[Garbage]) -> Swept:
                 space.objects.abort_upload(upload)
             except StorageError as error:
                 failures[item.key] = error
+            tell()
     return Swept(tuple(item for item in going if item.key not in failures), failures)
 
 
-class _Listing:
-    """What lies below a folder, as far as it matters here."""
+def _counted(progress: Progress) -> Callable[[], object]:
+    on_done = progress_callback(progress)
+    done = 0
 
-    def __init__(self, space: Space, folder: str) -> None:
-        self.roots: list[str] = []
-        self._parts: dict[str, tuple[ObjectInfo, GarbageKind]] = {}
-        self._data: dict[str, tuple[ObjectInfo, GarbageKind]] = {}
-        self._indexes: dict[str, ObjectInfo] = {}
-        # Of all names, so that hardly ever one must be asked for by itself.
-        self._archives: set[str] = set()
-        for info in space.objects.list(folder):
-            # Another key of the same form is another object: "a//b" is not "a/b".
-            if space.holds(info.key):
-                self._take(info)
-            elif is_root_key(info.key):
-                self.roots.append(info.key)
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        on_done(done)
 
-    def _take(self, info: ObjectInfo) -> None:
-        key = info.key
-        if is_our_loose(key):
-            self._data[key] = (info, "object")
-        elif is_our_shard(key):
-            self._data[key] = (info, "shard")
-        elif _PART.fullmatch(key):
-            self._parts[key] = (info, "part")
-        elif _LEVEL.fullmatch(key):
-            self._parts[key] = (info, "level")
-        elif is_shard_key(key):
-            self._archives.add(key)
-        elif is_manifest_key(key):
-            self.roots.append(key)
-        elif key.endswith(INDEX_SUFFIX) or is_our_shard(key.removesuffix(SIDECAR_SUFFIX)):
-            self._indexes[key] = info
-
-    def names(self) -> set[str]:
-        """Give the full keys that are garbage unless something refers to them."""
-        return {*self._parts, *self._data}
-
-    def unreferred(
-        self, referred: set[str], space: Space
-    ) -> Iterator[tuple[ObjectInfo, GarbageKind]]:
-        """Give what nothing refers to, and the indexes whose archives are among it or gone."""
-        for key, row in [*self._parts.items(), *self._data.items()]:
-            if key not in referred:
-                yield row
-        for key, info in self._indexes.items():
-            archive = key.removesuffix(INDEX_SUFFIX).removesuffix(SIDECAR_SUFFIX)
-            if archive in self._data:
-                is_garbage = archive not in referred
-            else:
-                is_garbage = archive not in self._archives and not space.objects.exists(archive)
-            if is_garbage:
-                yield info, "index"
+    return tell
 
 
-class _References:
-    """What manifests refer to, each of them read once.
+def _told(keys: Iterable[str], tell: Callable[[], object]) -> Iterator[str]:
+    for key in keys:
+        yield key
+        tell()
+
+
+def _survey(
+    space: Space, prefix: str, older_than_s: float, tell: Callable[[], object]
+) -> GarbageReport:
+    if not older_than_s >= 0:
+        raise ValueError(f"older_than_s must be at least 0, got {older_than_s}")
+    before = None
+    if older_than_s > 0:
+        before = time_of(space.objects) - timedelta(seconds=older_than_s)
+    folder = space.full_prefix(f"{prefix}/") if prefix.strip("/") else space.full_prefix("")
+    # The listing comes first: what is referred to later was young then, or is seen by `sweep`.
+    listing = Listing(space, folder, tell)
+    listing.roots.update((info.key, info) for info in _roots_above(space, folder))
+    references = References(space, listing.names(), tell)
+    references.read(listing.roots.values())
+    # With nothing kept for being young or for what cannot be decided yet: a manifest that is not
+    # called like one may name that as data.
+    first = _Search(space, prefix, listing, references, None, {})
+    first.run()
+    unnamed = {info.key: info for info in _roots_beside(space, first.keys())}
+    listing.roots.update(unnamed)
+    references.read(unnamed.values())
+    likeness = references.unreadable()
+    if before is not None and first.keys():
+        old = [
+            info
+            for key, info in listing.roots.items()
+            if key not in likeness and (info.last_modified or before) <= before
+        ]
+        listing.roots.update((info.key, info) for info in _as_read(space, old))
+    search = _Search(space, prefix, listing, references, before, likeness)
+    search.run()
+    search.take_uploads(folder)
+    return search.report()
+
+
+class _Search:
+    """What nothing refers to, sorted by whether it may go.
 
     Args:
-        space: Where they lie.
-        names: Full keys of what matters.
-
-    Attributes:
-        referred: Those of the names that are referred to, directly or through other manifests.
+        space: The store.
+        prefix: Where it is looked for.
+        listing: What lies there.
+        references: What is referred to.
+        before: What is younger stays; ``None`` where nothing does.
+        likeness: What is called like a manifest and is none, by full key.
     """
 
-    def __init__(self, space: Space, names: set[str]) -> None:
-        self.referred: set[str] = set()
+    def __init__(
+        self,
+        space: Space,
+        prefix: str,
+        listing: Listing,
+        references: References,
+        before: datetime | None,
+        likeness: dict[str, Likeness],
+    ) -> None:
         self._space = space
-        self._names = names
-        self._seen: set[str] = set()
-        # Roots are told by their extension, which lines of data may have, too.
-        self._data: set[str] = set()
-        self._unreadable: dict[str, InvalidManifestError] = {}
+        self._prefix = prefix
+        self._listing = listing
+        self._references = references
+        self._before = before
+        self._likeness = likeness
+        undecided = (key for key, seems in likeness.items() if seems == "undecided")
+        self._undecided = {folder_of(key) for key in undecided}
+        self._rewritten = {} if before is None else self._find_rewritten()
+        self._garbage: dict[str, Garbage] = {}
+        self._young: dict[str, Garbage] = {}
+        self._withheld: dict[str, Garbage] = {}
+        self._uploads: list[Garbage] = []
 
-    def read(self, roots: Iterable[str]) -> None:
-        """Read manifests, and those that they refer to.
+    def run(self) -> None:
+        """Sort all but the uploads."""
+        referred = self._references.referred
+        for info, kind in self._listing.unreferred(referred):
+            self._take(info, kind)
+        for info, archive in self._listing.unused_indexes(referred):
+            self._take(info, "index", archive)
 
-        Args:
-            roots: Their full keys.
-        """
-        waiting = list(roots)
-        first = set(waiting)
-        with ThreadPoolExecutor(self._space.objects.concurrency, "shardpack-gc") as pool:
-            while waiting:
-                batch = [key for key in dict.fromkeys(waiting) if key not in self._seen]
-                self._seen.update(batch)
-                waiting = []
-                for key, contents in zip(batch, pool.map(self._contents, batch), strict=True):
-                    if isinstance(contents, InvalidManifestError):
-                        if key not in first:
-                            raise contents
-                        self._unreadable[key] = contents
-                        continue
-                    names, children, data = contents
-                    self.referred |= names
-                    self._data |= data
-                    waiting += children
+    def keys(self) -> set[str]:
+        """Give the full keys of what may go."""
+        return set(self._garbage)
 
-    def require_readable(self) -> None:
-        """Raise if a root could not be read, unless a manifest names it as a file of data."""
-        for key, error in self._unreadable.items():
-            if key not in self._data:
-                raise error
-
-    def _contents(
-        self, full_key: str
-    ) -> tuple[set[str], list[str], set[str]] | InvalidManifestError:
-        try:
-            return self._one(full_key)
-        except InvalidManifestError as error:
-            return error
-
-    def _entries(self, full_key: str) -> Iterator[ManifestEntry]:
-        if self._space.holds(full_key):
-            yield from iter_entries(self._space, self._space.relative(full_key), resolve_refs=False)
-            return
-        with self._space.objects.get(full_key) as body:
-            yield from iter_lines(body, key=full_key)
-
-    def _one(self, full_key: str) -> tuple[set[str], list[str], set[str]]:
-        names: set[str] = set()
-        children: list[str] = []
-        data: set[str] = set()
-        for entry in self._entries(full_key):
-            if entry["kind"] == "manifest_ref":
-                children += self._children(entry, names)
+    def take_uploads(self, folder: str) -> None:
+        """Sort the uploads below a folder."""
+        for upload in self._space.objects.iter_uploads(folder):
+            if not self._space.holds(upload.key):
                 continue
-            full = self._space.full(_name_of(entry))
-            if full in self._names:
-                names.add(full)
-            elif entry["kind"] == "file" and is_manifest_key(full):
-                data.add(full)
-        return names, children, data
+            key = self._space.relative(upload.key)
+            item = Garbage(key, "upload", 0, upload.initiated, self._prefix, upload.upload_id)
+            is_undated = self._before is not None and upload.initiated is None
+            if is_undated or self._is_young(upload.initiated):
+                self._young[f"{upload.key}\0{upload.upload_id}"] = item
+            else:
+                self._uploads.append(item)
 
-    def _children(self, ref: ManifestEntry, names: set[str]) -> list[str]:
-        key = str(ref["key"])  # type: ignore[typeddict-item]
-        if ref.get("layout") != LISTED:
-            full = self._space.full(key)
-            if full in self._names:
-                names.add(full)
-            return [full]
-        folder = self._space.full_prefix(key.rstrip("/") + "/")
-        parts = [info.key for info in self._space.objects.list(folder)]
-        names.update(part for part in parts if part in self._names)
-        return [part for part in parts if is_manifest_key(part)]
+    def report(self) -> GarbageReport:
+        """Give what was found."""
+        relative = self._space.relative
+        by_kind: dict[str, list[str]] = {"foreign": [], "undecided": []}
+        for key, seems in sorted(self._likeness.items()):
+            by_kind["foreign" if seems == "foreign" else "undecided"].append(relative(key))
+        return GarbageReport(
+            garbage=(*self._garbage.values(), *self._uploads),
+            young=tuple(self._young.values()),
+            withheld=tuple(self._withheld.values()),
+            foreign=tuple(by_kind["foreign"]),
+            undecided=tuple(by_kind["undecided"]),
+        )
+
+    def _take(self, info: ObjectInfo, kind: GarbageKind, archive: str | None = None) -> None:
+        key = info.key
+        item = Garbage(self._space.relative(key), kind, info.size, info.last_modified, self._prefix)
+        if self._is_in_doubt(key):
+            self._withheld[key] = item
+        elif (
+            self._is_young(info.last_modified)
+            or archive in self._young
+            or any(self._is_young(self._rewritten.get(folder)) for folder in _folders_of(key))
+        ):
+            self._young[key] = item
+        elif info.last_modified is not None:
+            self._garbage[key] = item
+
+    def _is_in_doubt(self, key: str) -> bool:
+        """Tell whether something undecided lies in a folder above."""
+        if not self._undecided:
+            return False
+        slashes = [at for at, letter in enumerate(key, 1) if letter == "/"]
+        return any(key[:end] in self._undecided for end in [0, *slashes])
+
+    def _is_young(self, written: datetime | None) -> bool:
+        return self._before is not None and written is not None and written > self._before
+
+    def _find_rewritten(self) -> dict[str, datetime]:
+        """Tell for folders when what lies there may have been referred to last.
+
+        Whoever writes a manifest anew writes all of its parts anew, and who adds to it leaves those
+        that it has. So it was not written anew after the oldest of what it is made of.
+        """
+        latest: dict[str, datetime] = {}
+        for root in self._listing.roots:
+            oldest: datetime | None = None
+            folders = {folder_of(root)}
+            for key, named_in in self._references.parts_of(root):
+                folders |= named_in
+                info = self._listing.manifest(key)
+                written = None if info is None else info.last_modified
+                if written is not None and (oldest is None or written < oldest):
+                    oldest = written
+            if oldest is not None and root not in self._likeness:
+                for folder in folders:
+                    latest[folder] = max(oldest, latest.get(folder, oldest))
+        return latest
 
 
-def _name_of(entry: ManifestEntry) -> str:
-    if entry["kind"] == "shard":
-        return entry["archive_key"]
-    key = str(entry["key"])
-    parts = split_virtual_key(key)
-    if parts is not None and (is_our_shard(parts[0]) or "member_path" in entry):
-        return parts[0]
-    return key
+def _folders_of(key: str) -> set[str]:
+    """Give the folders in which a manifest that names a key lies, or names others."""
+    return {folder_of(key)} | homes_of(key)
+
+
+def _roots_above(space: Space, folder: str) -> Iterator[ObjectInfo]:
+    """Give the manifests in the folders that a folder lies in, such as that of ``shards/``."""
+    names = folder.rstrip("/").split("/")
+    floor = space.full_prefix("")
+    for depth in range(len(names)):
+        above = "".join(f"{name}/" for name in names[:depth])
+        if not above.startswith(floor):
+            continue
+        for found in space.objects.list_level(above):
+            if not isinstance(found, str) and is_root_key(found.key):
+                yield found
+
+
+def _roots_beside(space: Space, garbage: set[str]) -> Iterator[ObjectInfo]:
+    """Give the manifests that are not called like one, where what would be garbage lies."""
+    floor = space.full_prefix("")
+    homes = {home for key in garbage for home in homes_of(key) if home.startswith(floor)}
+    candidates = (
+        info
+        for home in sorted(homes)
+        for info in space.objects.list_level(home)
+        if not isinstance(info, str)
+        and info.size
+        and space.holds(info.key)
+        and not (is_manifest_key(info.key) or is_shard_key(info.key))
+        and not info.key.endswith((INDEX_SUFFIX, SIDECAR_SUFFIX))
+    )
+    workers = space.objects.concurrency
+    for info, is_one in parallel_map(partial(_sniffed, space), candidates, workers=workers):
+        if is_one:
+            yield info
+
+
+def _as_read(space: Space, roots: list[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """Tell of manifests again once they were read: as listed, they may have been others."""
+
+    def head(listed: ObjectInfo) -> ObjectInfo:
+        try:
+            return space.objects.head(listed.key)
+        except ObjectNotFoundError:
+            return listed
+
+    yield from parallel_map(head, roots, workers=space.objects.concurrency)
+
+
+def _sniffed(space: Space, info: ObjectInfo) -> tuple[ObjectInfo, bool]:
+    """Tell whether an object begins like a manifest."""
+    end = min(info.size, _SNIFFED_BYTES)
+    try:
+        data = space.objects.read(info.key, start=0, end=end)
+    except ObjectNotFoundError:
+        return info, False
+    return info, likeness_of_text(data, is_whole=end == info.size) == "manifest"

@@ -22,10 +22,13 @@ from shardpack.errors import (
 )
 from shardpack.exchange.keys import is_manifest_key, is_shard_key, split_virtual_key
 from shardpack.exchange.manifest.reading import LISTED, iter_entries
+from shardpack.exchange.packing.plan import is_our_shard
+from shardpack.exchange.report import Report
 from shardpack.exchange.shard.access import same_version
 from shardpack.exchange.shard.source import ArchiveSource
 from shardpack.exchange.sources import Digests
-from shardpack.exchange.upkeep.gc import is_root_key
+from shardpack.exchange.upkeep.likeness import likeness
+from shardpack.exchange.upkeep.names import is_root_key
 from shardpack.exchange.upkeep.verify_shard import Finding, ShardCheck, text_or_none
 from shardpack.progress import progress_callback
 
@@ -37,14 +40,14 @@ if TYPE_CHECKING:
     from shardpack.exchange.types import FileEntry, ManifestEntry, ManifestRefEntry
     from shardpack.progress import Progress
 
-__all__ = ["Finding", "VerifyReport", "verify"]
+__all__ = ["DatasetReport", "Finding", "verify"]
 
 _PIECE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a check found.
+class DatasetReport(Report):
+    """What a check of manifests, archives and objects found.
 
     Attributes:
         findings: What is wrong, in no particular order.
@@ -71,6 +74,10 @@ class VerifyReport:
         """Whether nothing is wrong."""
         return not self.findings
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields, and ``ok``, as values that JSON can hold."""
+        return {"ok": self.ok, **Report.to_dict(self)}
+
 
 def verify(
     space: Space,
@@ -79,13 +86,15 @@ def verify(
     full: bool = True,
     concurrency: int | None = None,
     progress: Progress = None,
-) -> VerifyReport:
+) -> DatasetReport:
     """Check a manifest, an archive, or all manifests below a prefix, and all that they name.
 
     Each archive is downloaded once, and checked in that pass: its size, ETag and BLAKE3 against the
     manifest, each chunk by itself against the index, each member against the index and against
     the manifest inside, and those against each other. Of members that an entry names one by one,
-    just these are read.
+    just these are read. Below a prefix, files that are called like a manifest and hold lines or
+    text of another kind are passed over. Where there is no manifest below a prefix, all archives
+    there are checked by themselves; that the manifest of shards is missing is a finding.
 
     Args:
         space: The store.
@@ -126,7 +135,7 @@ class _Check:
         self._data: set[str] = set()
         self._suspects: dict[str, Finding] = {}
 
-    def run(self, target: str) -> VerifyReport:
+    def run(self, target: str) -> DatasetReport:
         started = time.monotonic()
         jobs = self._jobs(target)
         pending: deque[Future[None]] = deque()
@@ -143,7 +152,7 @@ class _Check:
                     future.cancel()
                 raise
         self._findings += self._suspected()
-        return VerifyReport(
+        return DatasetReport(
             findings=tuple(self._findings),
             manifests=self._manifests,
             shards=self._shards,
@@ -160,7 +169,17 @@ class _Check:
             # A key that leads elsewhere names nothing here; the check of its entry reports it.
             with suppress(UnsafePathError):
                 data.add(self._space.full(key))
-        return [finding for full, finding in self._suspects.items() if full not in data]
+        return [
+            finding
+            for full, finding in self._suspects.items()
+            if full not in data and self._may_be_manifest(full, finding)
+        ]
+
+    def _may_be_manifest(self, full: str, finding: Finding) -> bool:
+        """Tell what may be a damaged manifest from lines and text of others."""
+        if finding.problem != "manifest":
+            return True
+        return likeness(self._space.objects, full) != "foreign"
 
     # --- what there is to do ----------------------------------------------------------------
 
@@ -179,6 +198,9 @@ class _Check:
         if roots:
             self._listed.update(map(self._space.full, roots))
             return self._of_manifests(roots)
+        if any(map(is_our_shard, archives)):
+            # What ``pack`` has sent without coming to its end, or what has lost its manifest.
+            self._found(Finding(target, "missing", "no manifest was found here"))
         return (partial(self._shard, key, {}) for key in archives)
 
     def _below(self, prefix: str) -> tuple[list[str], list[str]]:
@@ -186,6 +208,9 @@ class _Check:
         archives: list[str] = []
         folder = self._space.full_prefix(f"{prefix}/" if prefix.strip("/") else "")
         for info in self._space.objects.list(folder):
+            # No exchange gives such keys, and none can ask for them.
+            if not self._space.holds(info.key):
+                continue
             if is_root_key(info.key):
                 roots.append(self._space.relative(info.key))
             elif is_shard_key(info.key):
@@ -221,6 +246,8 @@ class _Check:
             entry = next(entries, None)
         except (InvalidManifestError, ManifestNotFoundError) as error:
             missing = isinstance(error, ManifestNotFoundError)
+            if isinstance(error, ManifestNotFoundError) and len(stack) > 1:
+                error.referred_by = stack[-2][0]
             finding = Finding(key, "missing" if missing else "manifest", str(error))
             full = self._space.full(key)
             if len(stack) == 1 and full in self._listed:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "check_headers",
+    "date_of",
     "info_of",
     "quoted",
     "range_header",
@@ -55,7 +56,7 @@ def info_of(key: str, headers: Mapping[str, str], size: int) -> ObjectInfo:
         key=key,
         size=size,
         etag=_etag(headers),
-        last_modified=_date(headers.get("last-modified")),
+        last_modified=date_of(headers.get("last-modified")),
         content_type=headers.get("content-type"),
         content_encoding=headers.get("content-encoding") or None,
         metadata={
@@ -112,7 +113,12 @@ def _etag(headers: Mapping[str, str]) -> str | None:
     return headers.get("etag", "").removeprefix("W/").strip('"') or None
 
 
-def _date(text: str | None) -> datetime | None:
+def date_of(text: str | None) -> datetime | None:
+    """Read a date as HTTP writes it; ``None`` where there is none.
+
+    Args:
+        text: The header.
+    """
     if text is None:
         return None
     try:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from shardpack.errors import StorageError
 from shardpack.storage.s3.environment import fingerprint
+from shardpack.storage.s3.handlers import carry_over
 
 if TYPE_CHECKING:
     from typing import Self
@@ -116,7 +117,8 @@ class ClientSettings:
         from botocore.exceptions import BotoCoreError
 
         options: dict[str, Any] = {}
-        if careful:
+        # botocore before 1.36 neither sends nor asks for checksums unless told, and lacks these.
+        if careful and "request_checksum_calculation" in Config.OPTION_DEFAULTS:
             # Some servers refuse checksums in trailers, and some answer a range with the checksum
             # of the whole; what must be right has a digest of its own.
             options["request_checksum_calculation"] = "when_required"
@@ -258,7 +260,8 @@ class ClientSource:
 
     Args:
         client: A client, which is used as it is in this process, or settings to make one from.
-            After a fork it is made again, with the same configuration and credentials.
+            After a fork it is made again, with the same configuration, credentials and event
+            handlers.
 
     Pickling keeps the settings and no credentials: the other process takes them from the profile,
     its environment or wherever boto3's default session finds them.
@@ -317,8 +320,14 @@ class ClientSource:
     def _after_fork(self, inherited: Client) -> Client:
         if self._origin is not None and self._origin[1] == fingerprint():
             # Stores that shared a client share the new one.
-            return _CACHE.get(self._origin[0])[1]
-        return _rebuilt(inherited)
+            client = _CACHE.get(self._origin[0])[1]
+            with _CACHE.lock:
+                # Of their threads each would add what another is about to.
+                carry_over(inherited, client)
+        else:
+            client = _rebuilt(inherited)
+            carry_over(inherited, client)
+        return client
 
 
 def _rebuilt(client: Client) -> Client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from shardpack.errors import (
     StorageUnavailableError,
 )
 from shardpack.storage.s3.connection import NotConnectedError
+from shardpack.storage.s3.tls import explain, refused_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,13 +176,15 @@ def translate(error: Exception, operation: str, bucket: str, key: str | None) ->
             )
         return failed
     where = f"s3://{bucket}" if key is None else f"s3://{bucket}/{key}"
-    # Not the text of the original: it may hold a signed URL.
-    text = f"{operation} of {where} failed: {kind_of(error)}"
+    refused = refused_certificate(error)
+    if refused is not None:
+        why = explain(refused, _server_of(error) or "the server")
+        return StorageError(f"{operation} of {where} failed: {why}", key=key)
     if _is_connection_trouble(error):
-        return StorageUnavailableError(text, key=key)
-    if isinstance(error, BotoCoreError):
-        return StorageError(f"{operation} of {where} failed: {error}", key=key)
-    return StorageError(text, key=key)
+        # Not the text of the original: it may hold a signed URL.
+        return StorageUnavailableError(f"{operation} of {where} failed: {kind_of(error)}", key=key)
+    why = str(error) if isinstance(error, BotoCoreError) else kind_of(error)
+    return StorageError(f"{operation} of {where} failed: {why}", key=key)
 
 
 def kind_of(error: Exception) -> str:
@@ -191,26 +193,27 @@ def kind_of(error: Exception) -> str:
     Args:
         error: What botocore or a socket raised.
     """
-    url = getattr(error, "kwargs", {}).get("endpoint_url")
     if isinstance(error, NotConnectedError):
         return str(error)
+    server = _server_of(error)
+    kind = type(error).__name__
+    return kind if server is None else f"{kind}, {server}"
+
+
+def _server_of(error: Exception) -> str | None:
+    url = getattr(error, "kwargs", {}).get("endpoint_url")
     if not isinstance(url, str):
-        return type(error).__name__
+        return None
     parts = urlsplit(url)
     # Not more of it: the rest may be signed.
     port = "" if parts.port is None else f":{parts.port}"
-    return f"{type(error).__name__}, {parts.scheme}://{parts.hostname}{port}"
+    return f"{parts.scheme}://{parts.hostname}{port}"
 
 
 def _is_connection_trouble(error: Exception) -> bool:
     from botocore import exceptions
     from urllib3.exceptions import HTTPError
 
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return False
-        seen = seen.__cause__ or seen.__context__
     if type(error) is exceptions.HTTPClientError:
         # botocore's wrapper for whatever it did not expect, mistakes in a header among them.
         error = getattr(error, "kwargs", {}).get("error", error)

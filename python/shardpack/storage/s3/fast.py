@@ -6,7 +6,6 @@ in an answer, is left to boto3.
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ from shardpack.storage.s3.signing import (
     query_of,
     quote_key,
 )
+from shardpack.storage.s3.tls import context_of, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,7 +167,7 @@ class FastRequests:
         pool = ConnectionPool(
             place.hostname,
             port,
-            _tls(transport.verify) if place.scheme == "https" else None,
+            context_of(transport.verify) if place.scheme == "https" else None,
             connect_timeout_s=config.connect_timeout,
             read_timeout_s=config.read_timeout,
             most_idle=config.max_pool_connections,
@@ -341,10 +341,12 @@ class FastRequests:
                 return connection, self._ask(connection, method, head, body)
         except OSError as error:
             # A certificate does not become right by asking again.
-            refused = isinstance(error, ssl.SSLCertVerificationError)
-            kind = StorageError if refused else StorageUnavailableError
-            raise kind(
-                f"{operation} of s3://{self._bucket}/{key} failed: {kind_of(error)}", key=key
+            where = f"s3://{self._bucket}/{key}"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                why = explain(error, f"https://{self._host}")
+                raise StorageError(f"{operation} of {where} failed: {why}", key=key) from error
+            raise StorageUnavailableError(
+                f"{operation} of {where} failed: {kind_of(error)}", key=key
             ) from error
 
     def _ask(
@@ -413,23 +415,3 @@ def _place_of(client: Client, bucket: str) -> SplitResult:
         region: str = urlsplit(client.meta.endpoint_url).netloc
         place = place._replace(netloc=place.netloc.replace(_GLOBAL_HOST, region))
     return place
-
-
-def _tls(verify: bool | str | None) -> ssl.SSLContext:  # noqa: FBT001 - as botocore has it
-    """Make the TLS settings that botocore would use: nobody is trusted beside its authorities."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if isinstance(verify, str):
-        authorities = verify
-    else:
-        from botocore.httpsession import where
-
-        authorities = where()
-    if os.path.isdir(authorities):
-        context.load_verify_locations(capath=authorities)
-    else:
-        context.load_verify_locations(cafile=authorities)
-    return context

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from shardpack.errors import StorageError
 from shardpack.storage.base import ObjectInfo, Upload
+from shardpack.storage.s3.answer import date_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from shardpack.storage.s3.requests import Requests
 
-__all__ = ["iter_uploads", "list_level", "list_objects"]
+__all__ = ["iter_uploads", "list_level", "list_objects", "server_time"]
 
 
 def list_objects(requests: Requests, prefix: str, start_after: str | None) -> Iterator[ObjectInfo]:
@@ -91,6 +93,12 @@ def iter_uploads(requests: Requests, prefix: str) -> Iterator[Upload]:
             return
         if key_marker is None or (key_marker, upload_marker) == before:
             raise _no_way_on(requests)
+
+
+def server_time(requests: Requests) -> datetime | None:
+    """Ask what time it is for the server, which costs the listing of one key."""
+    page = requests.call("list", None, "list_objects_v2", MaxKeys=1)
+    return date_of(page["ResponseMetadata"]["HTTPHeaders"].get("date"))
 
 
 def _no_way_on(requests: Requests) -> StorageError:

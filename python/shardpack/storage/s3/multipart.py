@@ -13,9 +13,10 @@ from shardpack.errors import StorageError, StorageUnavailableError
 from shardpack.storage.base import ObjectInfo
 from shardpack.storage.s3.answer import info_of, quoted, version_of
 from shardpack.storage.s3.buffers import Buffers
+from shardpack.storage.s3.digests import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from types import TracebackType
 
@@ -30,6 +31,8 @@ MOST_PARTS = 10_000
 _MOST_HELD = 128 << 20
 # Of a stream, beside the part that is being filled: several are often written at a time.
 _MOST_HELD_BY_STREAM = 64 << 20
+# Of parts that go with their MD5, so that several are in memory to be hashed side by side.
+_HASHED_PART = 16 << 20
 # Streams do not know their length: parts grow so that 10,000 of them hold the largest object.
 _PARTS_OF_ONE_SIZE = 1_500
 
@@ -83,6 +86,10 @@ class MultipartUpload:
         key: Key of the object.
         upload_id: The server's name for it.
         use_crc32c: Its parts were announced to come with their CRC32C.
+
+    Attributes:
+        use_crc32c: As given. Otherwise parts go with their MD5, which is best computed of several
+            parts together.
     """
 
     def __init__(
@@ -91,7 +98,7 @@ class MultipartUpload:
         self._requests = requests
         self._key = key
         self._upload_id = upload_id
-        self._use_crc32c = use_crc32c
+        self.use_crc32c = use_crc32c
         # What the end of the upload tells about each.
         self._parts: dict[int, Mapping[str, str]] = {}
         self._size = 0
@@ -116,7 +123,7 @@ class MultipartUpload:
             metadata: User metadata.
             of_copies: The server will take the parts from another object.
         """
-        use_crc32c = not of_copies and requests.crc32c_for_parts()
+        use_crc32c = not of_copies and requests.crc32c_for_parts(key)
         answer = requests.call(
             "begin upload",
             key,
@@ -127,16 +134,31 @@ class MultipartUpload:
         )
         return cls(requests, key, answer["UploadId"], use_crc32c=use_crc32c)
 
-    def send(self, number: int, data: memoryview) -> None:
+    def part_size(self, wished: int) -> int:
+        """Choose parts for an object of a known size.
+
+        Args:
+            wished: Bytes of a part; for MD5 they are fewer, so that more fit in memory.
+        """
+        return wished if self.use_crc32c else min(wished, _HASHED_PART)
+
+    def digests(self, parts: Sequence[memoryview]) -> list[Digest]:
+        """Give what the server is to check parts by; any thread may ask.
+
+        Args:
+            parts: Their bytes.
+        """
+        return Digest.of_each(parts, use_crc32c=self.use_crc32c)
+
+    def send(self, number: int, data: memoryview, digest: Digest) -> None:
         """Send a part; any thread may.
 
         Args:
             number: Its place, counted from 1.
             data: Its bytes.
+            digest: What ``digests`` gave for it.
         """
-        part = self._requests.put_part(
-            self._key, self._upload_id, number, data, use_crc32c=self._use_crc32c
-        )
+        part = self._requests.put_part(self._key, self._upload_id, number, data, digest)
         with self._lock:
             self._parts[number] = part
             self._size += data.nbytes
@@ -241,7 +263,7 @@ class S3Writer:
         requests: How requests are sent.
         key: Key of the object.
         part_size: Bytes of a part.
-        concurrency: Most parts sent at once; they hold 128 MiB together, or one part.
+        concurrency: Most parts sent at once; they hold 64 MiB together, or one part.
         content_type: Media type.
         metadata: User metadata.
         condition: What must hold when it is closed.
@@ -274,6 +296,8 @@ class S3Writer:
         self._sent = 0
         self._upload: MultipartUpload | None = None
         self._threads: ThreadPoolExecutor | None = None
+        # Parts that wait for others to be hashed with, by number, and those on their way.
+        self._group: list[tuple[int, memoryview]] = []
         self._running: deque[tuple[memoryview, Future[None]]] = deque()
         self._closed = False
 
@@ -298,7 +322,7 @@ class S3Writer:
                 self._send_buffer()
                 buffer = None
             if buffer is None:
-                buffer = self._buffer = self._buffers.take(self._size_now())
+                buffer = self._buffer = self._next_buffer()
             piece = view[taken : taken + buffer.nbytes - self._filled]
             buffer[self._filled : self._filled + piece.nbytes] = piece
             self._filled += piece.nbytes
@@ -365,6 +389,20 @@ class S3Writer:
     def _size_now(self) -> int:
         return self._part_size << (self._number // _PARTS_OF_ONE_SIZE)
 
+    def _room(self) -> int:
+        """How many parts may be held beside the one that is being filled."""
+        # Parts grow, and the memory for them does not.
+        return max(1, self._at_once * self._part_size // self._size_now())
+
+    def _next_buffer(self) -> memoryview:
+        try:
+            while self._running and len(self._running) + len(self._group) > self._room():
+                self._wait_for_one()
+        except BaseException as error:
+            self._stop(error)
+            raise
+        return self._buffers.take(self._size_now())
+
     def _send_buffer(self) -> None:
         try:
             if self._upload is None:
@@ -372,18 +410,29 @@ class S3Writer:
                 self._threads = ThreadPoolExecutor(
                     self._at_once, thread_name_prefix="shardpack-upload"
                 )
-            # Parts grow, and the memory for them does not.
-            grown = self._size_now() // self._part_size
-            while len(self._running) >= max(1, self._at_once // grown):
-                self._wait_for_one()
-            assert self._threads is not None  # noqa: S101 - made with the upload
             self._number += 1
-            part = self._take_filled()
-            task = self._threads.submit(self._upload.send, self._number, part)
-            self._running.append((part, task))
+            self._group.append((self._number, self._take_filled()))
+            if self._upload.use_crc32c or len(self._group) >= self._room():
+                self._send_group()
         except BaseException as error:
             self._stop(error)
             raise
+
+    def _send_group(self) -> None:
+        """Send parts that are hashed together."""
+        group, self._group = self._group, []
+        upload, threads = self._upload, self._threads
+        assert upload is not None  # noqa: S101 - it has parts
+        assert threads is not None  # noqa: S101 - made with the upload
+        # It begins before those that wait for it.
+        digests = threads.submit(upload.digests, [part for _, part in group])
+
+        def send(place: int) -> None:
+            number, part = group[place]
+            upload.send(number, part, digests.result()[place])
+
+        for place, (_, part) in enumerate(group):
+            self._running.append((part, threads.submit(send, place)))
 
     def _take_filled(self) -> memoryview:
         part = memoryview(b"") if self._buffer is None else self._buffer[: self._filled]
@@ -416,6 +465,8 @@ class S3Writer:
             return info_of_put(self._key, headers, data.nbytes)
         if self._filled:
             self._send_buffer()
+        if self._group:
+            self._send_group()
         while self._running:
             self._wait_for_one()
         return self._upload.complete(self._condition)
@@ -434,6 +485,7 @@ class S3Writer:
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         self._running.clear()
+        self._group.clear()
         self._buffer = None
         self._buffers = Buffers()
 

@@ -28,6 +28,8 @@ class _PlainAnswer(Answer):
         self, key: str, response: dict[str, Any], wanted: tuple[int | None, int | None]
     ) -> None:
         self._body = response["Body"]
+        # Bodies of older botocores can only be read by way of new bytes.
+        self._has_readinto = hasattr(self._body, "readinto")
         try:
             about = response["ResponseMetadata"]
             partial = about.get("HTTPStatusCode") == _PARTIAL
@@ -38,7 +40,9 @@ class _PlainAnswer(Answer):
 
     def _receive(self, target: memoryview) -> int:
         try:
-            return int(self._body.readinto(target))
+            if self._has_readinto:
+                return int(self._body.readinto(target))
+            piece = self._body.read(target.nbytes)
         except Exception as error:
             # Whatever botocore, urllib3 or the socket raises here, the connection is what broke.
             raise StorageUnavailableError(
@@ -46,6 +50,8 @@ class _PlainAnswer(Answer):
                 f" {type(error).__name__}",
                 key=self.key,
             ) from error
+        target[: len(piece)] = piece
+        return len(piece)
 
     def close(self) -> None:
         self._body.close()

@@ -15,11 +15,12 @@ from shardpack.errors import (
     StorageUnavailableError,
 )
 from shardpack.storage.s3 import trials
-from shardpack.storage.s3.client import is_aws
+from shardpack.storage.s3.client import is_aws, transport_of
 from shardpack.storage.s3.connection import NotConnectedError
 from shardpack.storage.s3.digests import Digest
 from shardpack.storage.s3.fast import FastRequests
 from shardpack.storage.s3.plain import PlainRequests
+from shardpack.storage.s3.tls import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +73,10 @@ class Requests:
         self._bucket_seen = False
         self._etag_is_md5: bool | None = None
         self.endpoint_url: str = client.meta.endpoint_url
+        verify = transport_of(client).verify
+        if self.fast is None and self.endpoint_url.startswith("https:") and isinstance(verify, str):
+            # A bundle that cannot be used: boto3 would tell of it as if the connection had broken.
+            context_of(verify)
         self.on_aws = is_aws(self.endpoint_url)
         retries = getattr(client.meta.config, "retries", None) or {}
         self._client_repeats = retries.get("total_max_attempts") != 1
@@ -132,7 +137,7 @@ class Requests:
         Returns:
             The headers of the answer, names in lower case.
         """
-        digest = Digest(data, use_crc32c=self.crc32c_for_put(data.nbytes))
+        digest = Digest(data, use_crc32c=self.crc32c_for_put(data.nbytes, key))
         conditional = if_absent or if_match is not None
 
         def send() -> Mapping[str, str]:
@@ -156,14 +161,13 @@ class Requests:
         return headers
 
     def put_part(
-        self, key: str, upload_id: str, number: int, data: memoryview, *, use_crc32c: bool
+        self, key: str, upload_id: str, number: int, data: memoryview, digest: Digest
     ) -> Mapping[str, str]:
         """Send one part of an upload, repeated as the policy says.
 
         Returns:
             What the end of the upload must tell about it.
         """
-        digest = Digest(data, use_crc32c=use_crc32c)
         headers = self.retry.run(
             "upload part",
             key,
@@ -175,17 +179,22 @@ class Requests:
             raise _damaged(key, digest, headers)
         return {"ETag": headers.get("etag", ""), **digest.of_part()}
 
-    def crc32c_for_put(self, size: int) -> bool:
+    def crc32c_for_put(self, size: int, key: str = "") -> bool:
         """Tell whether a PUT goes with its CRC32C and not with its MD5.
 
         Args:
             size: Bytes of the body.
+            key: Key of the object, beside which it may be tried out.
         """
-        return self._always_crc32c or (size > _LARGE and trials.checks_puts(self))
+        return self._always_crc32c or (size > _LARGE and trials.checks_puts(self, key))
 
-    def crc32c_for_parts(self) -> bool:
-        """Tell whether the parts of an upload that begins go with their CRC32C."""
-        return trials.checks_parts(self)
+    def crc32c_for_parts(self, key: str = "") -> bool:
+        """Tell whether the parts of an upload that begins go with their CRC32C.
+
+        Args:
+            key: Key of the object, beside which it may be tried out.
+        """
+        return trials.checks_parts(self, key)
 
     def may_have_happened(self, error: StorageError) -> bool:
         """Tell whether a request that failed may have taken effect all the same.

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from shardpack.batch import as_bytes_view
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from shardpack.storage.base import PutSource
+    from shardpack.storage.s3.digests import Digest
     from shardpack.storage.s3.requests import Requests
 
 __all__ = ["Options", "check_version", "copy", "put"]
@@ -131,29 +133,53 @@ def _put_known(
         if options.progress is not None:
             options.progress(size)
         return info_of_put(key, headers, size)
-    part_size = part_size_for(size, options.part_size)
+    return _put_parts(requests, key, size, read, options, on_sent)
+
+
+def _put_parts(
+    requests: Requests,
+    key: str,
+    size: int,
+    read: Callable[[int, int], memoryview],
+    options: Options,
+    on_sent: Callable[[memoryview], object] | None,
+) -> ObjectInfo:
     upload = MultipartUpload.begin(requests, key, options.content_type, options.metadata)
+    part_size = part_size_for(size, upload.part_size(options.part_size))
+    at_once = parts_at_once(part_size, options.concurrency)
+    # One group is sent while the next is read and hashed.
+    together = 1 if upload.use_crc32c else max(1, at_once // 2)
+    stop = threading.Event()
     progress = options.progress
     sent = 0
     lock = threading.Lock()
 
-    def send(number: int) -> None:
+    def send(item: tuple[int, memoryview, Digest]) -> None:
         nonlocal sent
-        start = (number - 1) * part_size
-        end = min(start + part_size, size)
-        part = read(start, end)
-        upload.send(number, part)
+        number, part, digest = item
+        if stop.is_set():
+            return
+        upload.send(number, part, digest)
+        size = part.nbytes
         if on_sent is not None:
             on_sent(part)
         if progress is not None:
             with lock:
-                sent += end - start
+                sent += size
                 progress(sent)
 
+    def send_group(starts: range) -> None:
+        parts = [read(start, min(start + part_size, size)) for start in starts]
+        first = starts[0] // part_size + 1
+        items = zip(count(first), parts, upload.digests(parts), strict=False)
+        for _ in parallel_map(send, items, workers=len(parts)):
+            pass
+
     try:
-        numbers = range(1, -(-size // part_size) + 1)
-        workers = min(parts_at_once(part_size, options.concurrency), len(numbers))
-        for _ in parallel_map(send, numbers, workers=workers):
+        starts = range(0, size, part_size)
+        groups = [starts[at : at + together] for at in range(0, len(starts), together)]
+        workers = min(at_once // together, len(groups))
+        for _ in parallel_map(send_group, groups, workers=workers, stop=stop):
             pass
         return upload.complete(options.condition)
     except BaseException as error:

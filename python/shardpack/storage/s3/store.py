@@ -19,6 +19,7 @@ from shardpack.storage.transfer import check_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from typing import Self
 
     from shardpack.storage.base import ObjectInfo, PutSource, Upload
@@ -41,19 +42,21 @@ class S3Store:
     What is checked: the length and range of every body; on reading, that all parts are of one
     version (ETag); on writing, each body is sent with its MD5 (``Content-MD5``), which most servers
     check before they accept it, and where the ETag is the MD5 of what arrived it is compared.
-    Bodies above 1 MiB and parts go with their CRC32C instead, which costs a thirtieth, where the
+    Bodies above 1 MiB and parts go with their CRC32C instead, which costs far less, where the
     server really checks it: AWS does, of others the first such upload of a process finds out, with
-    scratch objects under ``.shardpack-probe/`` that are removed. To AWS with checksums switched on
-    all bodies go with their CRC32C. Neither is a defence against forgers: use HTTPS. Where the
+    scratch objects in ``.shardpack-probe/`` beside the key that is written, which are removed. The
+    same is done before the first write with a condition. To AWS with checksums switched on all
+    bodies go with their CRC32C. Neither is a defence against forgers: use HTTPS. Where the
     client validates responses
     (``response_checksum_validation="when_supported"``), objects that are read as a whole, by one
     request, are compared with the CRC32C or CRC32 that the server keeps of them. Servers that do
     none of this exist: keep a digest of what must be right.
 
     The store pickles its settings without credentials. In another process it makes its own client
-    from the profile, or as boto3's default session does; after a fork a client that was handed in
-    is made anew with the same configuration and credentials. Event handlers that were registered
-    on that client are not carried over.
+    from the profile, or as boto3's default session does. Event handlers that were registered on the
+    client do not travel with it. After a fork a client that was handed in is made anew with the
+    same configuration and credentials, and the same event handlers; a handler that calls the first
+    client itself would share its connections with the parent.
 
     Args:
         client: A boto3 S3 client, or ``ClientSettings`` to make one from when it is needed.
@@ -61,7 +64,8 @@ class S3Store:
         fast_path: Whether simple requests may go past boto3.
         concurrency: Requests at once of one call that has many to send.
         part_size: Bytes of a part of large objects, at least 5 MiB; up to one part is sent by one
-            request.
+            request. Parts that go with their MD5 have at most 16 MiB, unless they are those of a
+            stream: MD5 is computed of several at once, and so many are held in memory.
         retry: How often requests are repeated; retries of the client itself come on top.
 
     Example:
@@ -93,7 +97,7 @@ class S3Store:
         self._concurrency = concurrency
         self._part_size = part_size
         self._retry = retry or RetryPolicy()
-        self._of_process: Requests | None = None
+        self._of_process: dict[int, Requests] = {}
 
     @classmethod
     def open(
@@ -125,7 +129,7 @@ class S3Store:
         return f"S3Store({self.bucket!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_of_process": None}
+        return {**self.__dict__, "_of_process": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -150,13 +154,27 @@ class S3Store:
         """Whether the server honours conditions on writes: tried out once, with a scratch key."""
         return conditions.honours_conditions(self._requests)
 
+    def try_conditions_at(self, key: str) -> bool:
+        """Tell the same, and where it is not known yet, try it out in the folder of a key.
+
+        Args:
+            key: The key that is about to be written: elsewhere these credentials may have no
+                rights.
+        """
+        return conditions.honours_conditions(self._requests, key)
+
     @property
     def _requests(self) -> Requests:
-        requests = self._of_process
-        if requests is None or requests.pid != os.getpid():
-            requests = self._of_process = Requests(
+        process = os.getpid()
+        requests = self._of_process.get(process)
+        if requests is None:
+            made = Requests(
                 self._source.client(), self.bucket, self._retry, fast_path=self._fast_path
             )
+            # Threads that come here at once share those of the first, with all that they find out.
+            requests = self._of_process.setdefault(process, made)
+            for other in self._of_process.keys() - {process}:
+                self._of_process.pop(other, None)
         return requests
 
     def get(
@@ -269,7 +287,7 @@ class S3Store:
         check_key(key)
         check_headers(content_type, metadata)
         condition = Condition(if_match, if_absent=if_absent)
-        if condition and not self.conditional_writes:
+        if condition and not self.try_conditions_at(key):
             raise ConcurrencyUnsupportedError(
                 f"the server of {self.url} ignores If-Match and If-None-Match: two writers of"
                 f" {key!r} would lose each other's changes"
@@ -294,14 +312,16 @@ class S3Store:
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        part_size: int | None = None,
     ) -> S3Writer:
         """Begin an object of unknown length; see ``ObjectStore.writer``."""
         check_key(key)
         check_headers(content_type, metadata)
+        wished = self._part_size if part_size is None else max(part_size, _LEAST_PART)
         return S3Writer(
             self._requests,
             key,
-            part_size=self._part_size,
+            part_size=min(wished, self._part_size),
             concurrency=self._concurrency,
             content_type=content_type,
             metadata=None if metadata is None else check_metadata(metadata),
@@ -348,6 +368,10 @@ class S3Store:
     def iter_uploads(self, prefix: str = "") -> Iterator[Upload]:
         """List unfinished uploads; see ``ObjectStore.iter_uploads``."""
         return listing.iter_uploads(self._requests, prefix)
+
+    def server_time(self) -> datetime | None:
+        """Ask what time it is for the server, by whose clock objects are dated."""
+        return listing.server_time(self._requests)
 
     def abort_upload(self, upload: Upload) -> None:
         """Remove an unfinished upload; see ``ObjectStore.abort_upload``."""

@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from shardpack.errors import StorageError, StorageUnavailableError
-from shardpack.storage.s3.answer import version_of
-from shardpack.storage.s3.conditions import scratch_key
 from shardpack.storage.s3.digests import Digest
+from shardpack.storage.s3.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ _MISMATCH: Final = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
 _KNOWN: dict[tuple[int, str, str, str], bool] = {}
 
 
-def checks_puts(requests: Requests) -> bool:
+def checks_puts(requests: Requests, beside: str = "") -> bool:
     """Tell whether the server refuses a PUT with a wrong CRC32C, and takes one with the right one.
 
     The first question sends a scratch object both ways and removes it. A server that cannot be
@@ -35,20 +34,24 @@ def checks_puts(requests: Requests) -> bool:
 
     Args:
         requests: How requests are sent.
+        beside: The key that is about to be written; the scratch object lies in the same folder.
     """
-    return _known(requests, "put", _try_puts)
+    return _known(requests, "put", beside, _try_puts)
 
 
-def checks_parts(requests: Requests) -> bool:
+def checks_parts(requests: Requests, beside: str = "") -> bool:
     """Tell the same of the parts of an upload: there are servers that check only the one or other.
 
     Args:
         requests: How requests are sent.
+        beside: As for ``checks_puts``.
     """
-    return _known(requests, "parts", _try_parts)
+    return _known(requests, "parts", beside, _try_parts)
 
 
-def _known(requests: Requests, kind: str, attempt: Callable[[Requests], bool]) -> bool:
+def _known(
+    requests: Requests, kind: str, beside: str, attempt: Callable[[Requests, str], bool]
+) -> bool:
     if requests.on_aws:
         return True
     place = (os.getpid(), requests.endpoint_url, requests.bucket, kind)
@@ -59,7 +62,7 @@ def _known(requests: Requests, kind: str, attempt: Callable[[Requests], bool]) -
         known = _KNOWN.get(place)
         if known is None:
             try:
-                known = attempt(requests)
+                known = attempt(requests, beside)
             except StorageUnavailableError:
                 return False
             except StorageError:
@@ -69,30 +72,27 @@ def _known(requests: Requests, kind: str, attempt: Callable[[Requests], bool]) -
     return known
 
 
-def _try_puts(requests: Requests) -> bool:
-    key = scratch_key()
-    versions: set[str | None] = set()
+def _try_puts(requests: Requests, beside: str) -> bool:
+    scratch = Scratch(requests, beside)
 
     def send(digest: Digest) -> None:
         try:
-            headers = requests.put_once(key, _BODY, digest)
+            headers = requests.put_once(scratch.key, _BODY, digest)
         except StorageUnavailableError as error:
             # After a clear refusal there is nothing to remove.
             if error.status is None or error.status >= _SERVER_ERROR:
-                versions.add(None)
+                scratch.perhaps_written()
             raise
-        versions.add(version_of(headers.get("x-amz-version-id")))
+        scratch.written(headers)
 
     try:
         return _is_checked(send)
     finally:
-        # By its version: a bucket that keeps versions would keep this one too.
-        for version in versions:
-            requests.call("delete", key, "delete_object", VersionId=version)
+        scratch.remove()
 
 
-def _try_parts(requests: Requests) -> bool:
-    key = scratch_key()
+def _try_parts(requests: Requests, beside: str) -> bool:
+    key = Scratch(requests, beside).key
     begun: Mapping[str, str] = requests.plain.call(
         "begin upload", key, "create_multipart_upload", ChecksumAlgorithm="CRC32C"
     )
