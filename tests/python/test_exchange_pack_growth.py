@@ -187,6 +187,20 @@ def test_a_manifest_that_names_members_is_understood(space: Space, folder: Path)
     assert sorted(read(space)) == sorted(content(folder).values())
 
 
+def test_a_shard_that_is_named_by_all_its_members_is_not_named_once_more(space: Space) -> None:
+    items: list[Any] = [{"member_path": name, "source": name.encode()} for name in "bcd"]
+    store = ExchangeStore(space.objects)
+    pack(space, items, "p")
+    store.compact_manifest(MANIFEST, MANIFEST, expand_shards=True)
+    assert pack(space, items, "p").added_entries == 0
+    entries = list(iter_entries(space, MANIFEST))
+    internal: Any = {**entries[0], "key": str(entries[0].get("key"))[:-1] + "__manifest__.jsonl"}
+    for some in ([entries[0], *entries[:2]], [internal, *entries[:2]]):
+        # One of them is missing.
+        store.write_manifest(MANIFEST, some, mode="overwrite")
+        assert pack(space, items, "p").added_entries == 1
+
+
 def test_a_folded_manifest_is_understood(space: Space, folder: Path) -> None:
     pack(space, folder, "p")
     compact(space, MANIFEST, MANIFEST)

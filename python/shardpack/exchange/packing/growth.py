@@ -233,12 +233,14 @@ class Growth:
         Raises:
             StorageError: The store refused.
         """
+        # What is in the shards that the plan has is known by their names, as long as the folder is
+        # what it was when they were found.
+        self._look_into(self._planned)
         for job in whole:
             key = self._workplace.full_key_of(job)
             position = self._named.positions.get(key)
-            # What is in the shards that the plan has is known by their names, as long as the folder
-            # is what it was when they were found.
-            self._look_into(self._planned if key in self._planned else set())
+            if key not in self._planned:
+                self._look_into(set())
             changed = self._changed(job.items, position)
             size = sum(item.size for item in changed)
             if position is None:

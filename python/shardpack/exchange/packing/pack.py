@@ -25,7 +25,7 @@ from shardpack.exchange.packing.source import Limits, Planner
 from shardpack.exchange.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from shardpack.archive.compression import ReadableCompression
     from shardpack.exchange.keys import Space
@@ -279,8 +279,8 @@ def _publish(
         if workplace.look_first:
             # Named already: what is there, and what had to be sent again.
             full = workplace.space.full
-            wanted = {full(done.key) for done in finished}
-            known = _known_keys(workplace.space, manifest_key, wanted)
+            wanted = {full(done.key): done.items for done in finished}
+            known = _known_keys(workplace, manifest_key, wanted)
             entries = [done.entry for done in finished if full(done.key) not in known]
         if entries or (is_new and not finished):
             append_entries(workplace.space, manifest_key, entries, mode=append)
@@ -289,18 +289,31 @@ def _publish(
     return len(entries)
 
 
-def _known_keys(space: Space, manifest_key: str, wanted: set[str]) -> set[str]:
-    """Find which archives and objects a manifest names already, so that none is named twice."""
+def _known_keys(workplace: Workplace, manifest_key: str, wanted: Mapping[str, int]) -> set[str]:
+    """Find which archives and objects a manifest names already, so that none is named twice.
+
+    Args:
+        workplace: Where they are.
+        manifest_key: Key of the manifest.
+        wanted: Number of items of each, by full key.
+    """
+    space, internal = workplace.space, workplace.options.internal_manifest_path
     known: set[str] = set()
+    # Of archives whose members have entries of their own.
+    members = dict[str, set[str]]()
     try:
         for entry in iter_entries(space, manifest_key):
             key = entry["archive_key"] if entry["kind"] == "shard" else entry["key"]
-            if (full := full_key(space, key)) in wanted:
+            full = full_key(space, key)
+            archive_key, _, path = full.partition("#")
+            if full in wanted:
                 known.add(full)
+            elif archive_key in wanted and path != internal:
+                members.setdefault(archive_key, set()).add(path)
     except ManifestNotFoundError:
         # The last run was interrupted before its last step.
         return set()
-    return known
+    return known | {key for key, paths in members.items() if len(paths) == wanted[key]}
 
 
 def _require_named(space: Space, manifest_key: str, relied_on: set[str]) -> None:
