@@ -14,7 +14,7 @@ from shardpack.errors import BulkError, ObjectNotFoundError, ShardReadError
 from shardpack.exchange.download.safe_folder import SafeFolder
 from shardpack.exchange.keys import is_shard_key, split_virtual_key
 from shardpack.exchange.manifest.reading import iter_entries
-from shardpack.exchange.reading.left_out import LeftOut, LeftOutLog
+from shardpack.exchange.reading.left_out_log import LeftOut, LeftOutLog
 from shardpack.exchange.reading.pipeline import Failure, iter_objects
 from shardpack.exchange.reading.settings import SKIPPED
 from shardpack.exchange.report import Report

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shardpack.exchange.bodies import ObjectStream
     from shardpack.exchange.keys import Space
     from shardpack.exchange.reading.delivery import Delivery, Item, Place
-    from shardpack.exchange.reading.left_out import LeftOutLog
+    from shardpack.exchange.reading.left_out_log import LeftOutLog
     from shardpack.exchange.reading.planning import Prepared
     from shardpack.exchange.reading.prefetch import Lane
     from shardpack.exchange.reading.sampling import Segment

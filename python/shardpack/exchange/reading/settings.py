@@ -15,7 +15,7 @@ from shardpack.errors import (
 
 if TYPE_CHECKING:
     from shardpack.exchange.keys import Space
-    from shardpack.exchange.reading.left_out import LeftOutLog
+    from shardpack.exchange.reading.left_out_log import LeftOutLog
 
 __all__ = ["SKIPPED", "OnError", "Reading"]
 

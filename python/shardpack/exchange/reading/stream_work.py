@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shardpack.archive.reader import MemberBody, TarMember
     from shardpack.errors import IntegrityError
     from shardpack.exchange.reading.delivery import Item, Place
-    from shardpack.exchange.reading.left_out import LeftOutLog
+    from shardpack.exchange.reading.left_out_log import LeftOutLog
     from shardpack.exchange.reading.prefetch import Lane
     from shardpack.exchange.reading.settings import Reading
     from shardpack.exchange.shard.source import ArchiveSource
